@@ -1,0 +1,50 @@
+# make reproduce   every result from nothing: environment, workflow, report
+# make test        the test suite
+# make lint        ruff and mypy
+# make clean       forget the results (the environment stays)
+
+PYTHON       ?= python3
+CORES        ?= all
+TEST_WORKERS ?= 2
+
+BIN       := .venv/bin
+INSTALLED := .venv/.installed
+LINTERS   := .venv/.installed-dev
+REPORT    := results/report.html
+PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: reproduce test lint clean
+.DELETE_ON_ERROR:
+
+reproduce: $(INSTALLED)
+	$(BIN)/snakemake --cores $(CORES)
+	@$(MAKE) --no-print-directory $(REPORT)
+
+# Reached through `reproduce`, after the workflow: $(wildcard) then sees the results of this very run.
+$(REPORT): $(wildcard results/*.csv results/*.md results/*/*/*) $(wildcard theory/*.rst synthetic/*.rst imagenet/*.rst)
+	$(BIN)/snakemake --report $@
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+
+lint: $(LINTERS)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf results/synthetic results/imagenet results/theory results/smoke results/logs results/benchmarks
+	rm -f results/claims.csv results/claims.md $(REPORT)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"$(PYTHON) is Python {v.major}.{v.minor}; needed: 3.11 or newer; remedy: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+
+# Editable, so that the code in this folder is the code that made the results.
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[test]'
+	touch $@
+
+$(LINTERS): $(INSTALLED)
+	$(PIP) -e '.[test,dev]'
+	touch $@

@@ -1,0 +1,1 @@
+"""Experiments on real images, from the spectra of photographs on."""

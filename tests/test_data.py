@@ -1,0 +1,283 @@
+"""Images: the embedded photographs, folders and packs; what they yield, and what they say when they cannot."""
+
+import io
+import socket
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from imagenet import data
+from imagenet.data import PHOTOGRAPHS, embedded, folder, npz, open_images, photograph_pixels, to_unit
+
+
+def picture(height=20, width=24, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def everything(images, batch_size=5):
+    """(pixels, labels, positions) of all batches."""
+    return tuple(torch.cat(part) for part in zip(*images.batches(batch_size), strict=True))
+
+
+def jpegs(count, broken=()):
+    """A pack of `count` 16 × 16 JPEGs, some cut short."""
+    blobs = []
+    for index in range(count):
+        buffer = io.BytesIO()
+        Image.fromarray(picture(16, 16, index)).save(buffer, "jpeg")
+        blobs.append(buffer.getvalue()[: 100 if index in broken else None])
+    offsets = np.cumsum([0, *map(len, blobs)])
+    return {"jpeg": np.frombuffer(b"".join(blobs), np.uint8), "offsets": offsets, "labels": np.arange(count) % 3}
+
+
+# The embedded photographs
+
+
+def test_every_photograph_is_inside_its_wheel(monkeypatch):
+    """Read with the network cut; listed once; origin and licence named; both sides of the held-out split filled."""
+    monkeypatch.setattr(socket, "socket", None)
+    photograph_pixels.cache_clear()
+    for label, photograph in enumerate(PHOTOGRAPHS):
+        pixels = photograph_pixels(label)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[2] == 3
+        assert min(pixels.shape[:2]) >= 300
+        assert pixels.std() > 10  # not blank
+        assert photograph.origin
+        assert photograph.licence
+    assert len({photograph.name for photograph in PHOTOGRAPHS}) == len(PHOTOGRAPHS)
+    for kind in ("scene", "surface", "instrument"):
+        assert {photograph.held_out for photograph in PHOTOGRAPHS if photograph.kind == kind} == {True, False}
+
+
+def test_patches_are_cut_from_the_photograph_without_overlap():
+    """Each patch is found in its photograph at the place it names; cells are disjoint and whole."""
+    images = embedded(100, count=7, seed=3)
+    assert images.class_names == tuple(photograph.name for photograph in PHOTOGRAPHS)
+    pixels, labels, positions = everything(images)
+    assert torch.equal(positions, torch.arange(len(images)))
+    assert labels.bincount().max() == 7
+    assert labels.bincount().min() == 7  # chelsea holds 3 × 4
+    seen = set()
+    for index, (patch, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+        words = images.name(index).replace(",", "").split()
+        top, left = int(words[-3]), int(words[-1])
+        whole = photograph_pixels(label)
+        assert np.array_equal(patch.permute(1, 2, 0).numpy(), whole[top : top + 100, left : left + 100])
+        cell = (label, (top - whole.shape[0] % 100 // 2) // 100, (left - whole.shape[1] % 100 // 2) // 100)
+        assert (top - whole.shape[0] % 100 // 2) % 100 == 0
+        assert cell not in seen
+        seen.add(cell)
+
+
+def test_patches_depend_on_the_seed_and_on_nothing_else():
+    first, again, other = (embedded(64, count=3, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(everything(first)[0], everything(again, 1)[0])
+    assert not torch.equal(everything(first)[0], everything(other)[0])
+
+
+def test_fewer_cells_than_asked_gives_all_and_overlap_gives_as_many_as_asked():
+    counts = embedded(128, count=1000).labels.bincount()
+    assert counts[[photograph.name for photograph in PHOTOGRAPHS].index("chelsea")] == 2 * 3
+    assert counts.max() < 1000
+    assert (embedded(256, count=9, overlap=True).labels.bincount() == 9).all()
+
+
+def test_held_out_photographs_keep_their_labels():
+    for held_out in (True, False):
+        labels = embedded(200, count=1, held_out=held_out).labels.tolist()
+        assert labels == [label for label, photograph in enumerate(PHOTOGRAPHS) if photograph.held_out == held_out]
+
+
+def test_patches_are_area_means_when_made_smaller():
+    fine, coarse = everything(embedded(64, count=2))[0], everything(embedded(16, patch=64, count=2))[0]
+    means = fine.float().unflatten(-1, (16, 4)).unflatten(-3, (16, 4)).mean((-1, -3))
+    assert (means - coarse.float()).abs().max() <= 1  # PIL rounds after each axis
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"size": 301}, "patch = 301 px does not fit the photograph chelsea of 300 × 451 px; allowed: patch ≤ 300"),
+        ({"size": 64, "patch": 32}, "patch = 32 px is smaller than size = 64; allowed: patch ≥ size; raise"),
+        ({"size": 64, "count": 0}, "count = 0; allowed: ≥ 1"),
+        ({"size": 1}, "size = 1; allowed: ≥ 2"),
+    ],
+)
+def test_bad_requests(keywords, words):
+    with pytest.raises(ValueError, match=words):
+        embedded(**keywords)
+
+
+def test_a_wheel_without_the_photograph(monkeypatch):
+    photograph_pixels.cache_clear()
+    monkeypatch.setattr(data, "PHOTOGRAPHS", (data.Photograph("owl", "skimage", "data/owl.png", "scene", "?", "?"),))
+    with pytest.raises(FileNotFoundError, match=r"owl is not at data/owl.png in skimage; allowed.*reinstall"):
+        embedded(16)
+    photograph_pixels.cache_clear()
+
+
+# Folders
+
+
+def test_folder_is_sorted_by_class(tmp_path):
+    for index, name in enumerate(["b/2.png", "a/deep/1.PNG", "b/1.jpg", "0.png"]):
+        write(tmp_path / name, picture(seed=index))
+    (tmp_path / "b" / "notes.txt").write_text("no image")
+    images = open_images(tmp_path, 20)
+    assert images.class_names == (".", "a", "b")
+    assert images.labels.tolist() == [0, 1, 2, 2]
+    pixels, labels, _ = everything(images, 3)
+    assert labels.tolist() == images.labels.tolist()
+    assert pixels.shape == (4, 3, 20, 20)
+    assert np.array_equal(pixels[0].permute(1, 2, 0).numpy(), picture(seed=3)[:, 2:22])  # the centre of 24 columns
+
+
+def test_grey_and_transparent_images_have_three_channels(tmp_path):
+    write(tmp_path / "grey.png", picture()[..., 0])
+    write(tmp_path / "clear.png", np.concatenate([picture(), picture()[..., :1]], -1))
+    pixels = everything(folder(tmp_path, 10))[0]
+    assert pixels.shape == (2, 3, 10, 10)
+    assert torch.equal(pixels[1, 0], pixels[1, 2])
+
+
+@given(st.integers(2, 9), st.integers(1, 5), st.integers(0, 7))
+def test_the_centred_square_is_box_filtered(size, factor, excess):
+    """A whole factor: the mean over factor × factor pixels, of the centre. BITE: nearest or bicubic differ."""
+    side = size * factor
+    pixels = picture(side, side + excess)
+    square = data._square(Image.fromarray(pixels), size)
+    centre = pixels[:, excess // 2 : excess // 2 + side].astype(float)
+    means = centre.reshape(size, factor, size, factor, 3).mean((1, 3))
+    assert np.abs(square - means).max() <= 1  # PIL rounds after each axis
+
+
+def test_empty_folder(tmp_path):
+    (tmp_path / "readme.txt").write_text("nothing")
+    with pytest.raises(FileNotFoundError, match=r"no image in .*allowed: a folder .*\.png.*check the path"):
+        open_images(tmp_path, 16)
+
+
+def test_a_folder_with_a_broken_image_is_refused(tmp_path):
+    for index in range(4):
+        write(tmp_path / f"{index}.png", picture(seed=index))
+    (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"1 of 4 images are broken: .*2\.png.*allowed: a share of 0.001; remove"):
+        everything(open_images(tmp_path, 16))
+
+
+def test_broken_images_within_the_tolerance_are_listed_and_skipped(tmp_path, caplog):
+    """BITE: labels that do not skip with their images."""
+    for index in range(6):
+        write(tmp_path / f"{'abc'[index // 2]}/{index}.png", picture(seed=index))
+    (tmp_path / "a/1.png").write_text("not a picture")
+    Image.fromarray(np.zeros((20, 20), np.uint16)).save(tmp_path / "b/3.png")  # 16 bits
+    images = folder(tmp_path, 16, tolerance=0.5)
+    for _ in range(2):  # a second walk counts none twice
+        pixels, labels, positions = everything(images, 3)
+        assert positions.tolist() == [0, 2, 4, 5]
+        assert labels.tolist() == [0, 1, 2, 2]
+        assert len(pixels) == 4
+    assert sorted(images.broken) == [1, 3]
+    assert "I;16" in images.broken[3]
+    assert "1.png" in caplog.text
+    assert "3.png" in caplog.text
+
+
+def test_nothing_left(tmp_path):
+    for index in range(3):
+        (tmp_path / f"{index}.jpg").write_text("no")
+    with pytest.raises(ValueError, match="of 3 images are broken"):
+        everything(folder(tmp_path, 16))
+
+
+def test_images_smaller_than_asked(tmp_path):
+    write(tmp_path / "a.png", picture(20, 24))
+    with pytest.raises(ValueError, match=r"a\.png has 24 × 20 pixels; allowed: ≥ size = 32 .*upsample=True"):
+        everything(open_images(tmp_path, 32))
+    assert everything(open_images(tmp_path, 32, upsample=True))[0].shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(("name", "words"), [("none", "does not exist"), ("a.csv", "is a file of another kind")])
+def test_unknown_sources(tmp_path, name, words):
+    (tmp_path / "a.csv").write_text("")
+    with pytest.raises(ValueError, match=rf'{words}; allowed: "embedded", a folder of images, a \.npz pack'):
+        open_images(tmp_path / name, 16)
+
+
+def test_bad_batch_size(tmp_path):
+    write(tmp_path / "a.png", picture())
+    with pytest.raises(ValueError, match="batch_size = 0; allowed: ≥ 1"):
+        next(folder(tmp_path, 16).batches(0))
+
+
+# Packs
+
+
+def test_pack_of_jpegs(tmp_path):
+    np.savez(tmp_path / "pack.npz", **jpegs(7))
+    images = open_images(tmp_path / "pack.npz", 16)
+    pixels, labels, _ = everything(images, 4)
+    assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert images.class_names == ("0", "1", "2")
+    assert (pixels[3].permute(1, 2, 0).numpy().astype(int) - picture(16, 16, 3)).mean() == pytest.approx(0, abs=5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pack_of_arrays(tmp_path, channels):
+    pixels = np.stack([picture(16, 16, seed)[..., :channels] for seed in range(3)])
+    np.savez(tmp_path / "pack.npz", images=pixels, labels=[1, 0, 1], class_names=["cat", "dog"])
+    images = npz(tmp_path / "pack.npz", 16)
+    found, labels, _ = everything(images)
+    assert images.class_names == ("cat", "dog")
+    assert labels.tolist() == [1, 0, 1]
+    assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), np.broadcast_to(pixels, (3, 16, 16, 3)))
+
+
+PIXELS = np.zeros((2, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": PIXELS}, r"keys \['images'\]; allowed: jpeg, offsets, labels; or images, labels"),
+        ({"images": PIXELS / 255, "labels": [0, 1]}, r"float64 \(2, 8, 8, 3\); allowed: uint8"),
+        ({"images": PIXELS, "labels": [0]}, r"labels are int64 \(1,\); allowed: integers, one for each of the 2"),
+        ({"images": PIXELS, "labels": [0.0, 1.0]}, "labels are float64"),
+        ({"images": PIXELS, "labels": [0, -1]}, "label of image 1 is -1; allowed: ≥ 0"),
+        ({"images": PIXELS, "labels": [0, 2], "class_names": ["a", "b"]}, "label of image 1 is 2; allowed: 0 … 1"),
+        ({"images": PIXELS[:0], "labels": np.zeros(0, int)}, "empty; allowed: at least one image"),
+        (jpegs(3) | {"jpeg": jpegs(3)["jpeg"][:-9]}, "the blob has .* truncated or corrupt"),
+        (jpegs(3) | {"offsets": jpegs(3)["offsets"][::-1]}, "truncated or corrupt"),
+        (jpegs(3) | {"offsets": np.zeros((2, 2))}, r"offsets float64 \(2, 2\)"),
+    ],
+)
+def test_bad_packs(tmp_path, arrays, words):
+    np.savez(tmp_path / "pack.npz", **arrays)
+    with pytest.raises(ValueError, match=words):
+        npz(tmp_path / "pack.npz", 8)
+
+
+def test_a_pack_with_a_broken_image(tmp_path):
+    np.savez(tmp_path / "pack.npz", **jpegs(3, broken=[1]))
+    with pytest.raises(ValueError, match=r"1 of 3 images are broken: .*pack\.npz\[1\]"):
+        everything(npz(tmp_path / "pack.npz", 16))
+
+
+def test_to_unit():
+    """Ends at ±1, spacing 2/255."""
+    levels = to_unit(torch.arange(256, dtype=torch.uint8), torch.float64)
+    assert levels[0] == -1
+    assert levels[-1] == 1
+    assert torch.allclose(levels.diff(), torch.tensor(2 / 255, dtype=torch.float64), rtol=1e-12)
+    with pytest.raises(TypeError, match=r"float32; allowed: uint8"):
+        to_unit(torch.zeros(3))

@@ -1,0 +1,138 @@
+"""The ledger: a verdict follows from error, error bar and margin alone, and rows survive their files."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theory import ledger
+from theory.ledger import COLUMNS, Claim, Row, Verdict, judge
+
+NUMBERS = st.floats(0, 1e6)
+
+
+def _row(name="A1", error=0.1, margin=0.2, verdict=Verdict.HOLDS, statement="one is one"):
+    return Row(Claim(name, "paper, §1", statement, "always"), "1", "1.1", error, margin, verdict)
+
+
+@pytest.mark.parametrize(
+    ("error", "margin", "standard_error", "verdict"),
+    [
+        (0.1, 0.2, 0.0, Verdict.HOLDS),
+        (0.2, 0.2, 0.0, Verdict.HOLDS),  # on the margin, exactly known: within
+        (0.3, 0.2, 0.0, Verdict.FAILS),
+        (0.1, 0.2, 0.06, Verdict.UNDECIDED),  # BITE: judged by error ≤ margin alone, this would be rounded to a yes
+        (0.3, 0.2, 0.06, Verdict.UNDECIDED),
+        (0.3, 0.2, 0.04, Verdict.FAILS),
+        (0.1, 0.2, 0.04, Verdict.HOLDS),
+        (math.nan, 0.2, 0.0, Verdict.UNDECIDED),
+        (0.1, 0.2, math.nan, Verdict.UNDECIDED),
+        (0.1, 0.2, math.inf, Verdict.UNDECIDED),
+        (math.inf, 0.2, 0.0, Verdict.FAILS),
+    ],
+)
+def test_judge(error, margin, standard_error, verdict):
+    assert judge(error, margin, standard_error) is verdict
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, st.floats(0, 10), st.floats(1, 10))
+def test_a_wider_error_bar_never_makes_a_verdict(error, margin, standard_error, k, factor):
+    """Widening the bar, by its size or by k, leaves a verdict or makes it undecided; it never turns it round."""
+    sharp = judge(error, margin, standard_error, k=k)
+    wide = judge(error, margin, standard_error * factor, k=k)
+    assert wide in (sharp, Verdict.UNDECIDED)
+    assert judge(error, margin, 0.0) == (Verdict.HOLDS if error <= margin else Verdict.FAILS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((-0.1, 0.2), r"error = -0\.1; allowed: a distance ≥ 0"),
+        ((0.1, -0.2), r"margin = -0\.2; allowed: finite and ≥ 0"),
+        ((0.1, math.nan), r"margin = nan; allowed"),
+        ((0.1, math.inf), r"margin = inf; allowed"),
+        ((0.1, 0.2, -1.0), r"standard_error = -1\.0; allowed"),
+    ],
+)
+def test_judge_refuses(arguments, expected):
+    with pytest.raises(ValueError, match=expected + r".*; remedy: "):
+        judge(*arguments)
+    if len(arguments) == 2:
+        with pytest.raises(ValueError, match="claim 'A1': " + expected):
+            _row(error=arguments[0], margin=arguments[1])
+
+
+def test_claim_refuses_an_empty_text_and_row_an_unknown_verdict():
+    with pytest.raises(ValueError, match=r"claim 'A1': source = ' '; allowed: .*; remedy: "):
+        Claim("A1", " ", "s", "c")
+    with pytest.raises(ValueError, match="perhaps"):
+        _row(verdict="perhaps")
+
+
+@pytest.mark.parametrize("error", [0.1, 1 / 3, math.nan, math.inf, 0.0])
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_round_trip(tmp_path, error, verdict):
+    row = _row(error=error, verdict=verdict, statement='σ̂ → 0, "lost" | a, b')
+    path = tmp_path / "verdict.json"
+    ledger.write([row], path)
+    (back,) = ledger.read(path)
+    assert repr(back) == repr(row)
+    strict = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)  # NaN is not JSON
+    assert tuple(strict[0]) == COLUMNS
+
+
+def test_gather_sorts_naturally(tmp_path):
+    for name in ("A10", "B1", "A2", "A2-gm", "A2-cw", "S1", "A2-10", "A2-9"):
+        ledger.write([_row(name)], tmp_path / f"{name}.json")
+    ids = [row.claim.id for row in ledger.gather(sorted(tmp_path.iterdir()))]
+    assert ids == ["A2", "A2-9", "A2-10", "A2-cw", "A2-gm", "A10", "B1", "S1"]
+
+
+def test_an_id_judged_twice_names_both_files(tmp_path):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    ledger.write([_row("A1")], first)
+    ledger.write([_row("A1")], second)
+    with pytest.raises(ValueError, match=r"'A1' is judged twice, in .*first\.json and in .*second\.json; .*remedy: "):
+        ledger.gather([first, second])
+    with pytest.raises(ValueError, match="judged twice"):
+        ledger.write([_row("A1"), _row("A1")], first)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '[{"id": "A1"}]', "3", '{"id": "A1"}'])
+def test_a_broken_file_is_named(tmp_path, text):
+    path = tmp_path / "verdict.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"verdict\.json is not a list of ledger rows .*; allowed: .*; remedy: "):
+        ledger.read(path)
+
+
+def test_csv_reads_back(tmp_path):
+    rows = [_row("A1", error=1 / 3, statement='a, "b"\nc'), _row("A2", error=math.nan)]
+    header, first, second = csv.reader(io.StringIO(ledger.to_csv(rows)))
+    assert tuple(header) == COLUMNS
+    assert first[:4] == ["A1", "paper, §1", 'a, "b"\nc', "always"]
+    assert float(first[6]) == 1 / 3
+    assert first[8] == "holds"
+    assert math.isnan(float(second[6]))
+
+
+def test_markdown_keeps_one_line_per_row():
+    lines = ledger.to_markdown([_row(statement="P(a | b)\nis 1")]).splitlines()
+    assert len(lines) == 3
+    assert lines[2] == r"| A1 | paper, §1 | P(a \| b) is 1 | always | 1 | 1.1 | 0.1 | 0.2 | holds |"
+
+
+def test_command(tmp_path):
+    ledger.write([_row("A2")], tmp_path / "a.json")
+    ledger.write([_row("A1")], tmp_path / "b.json")
+    out = [str(tmp_path / name) for name in ("out/claims.csv", "out/claims.md")]
+    result = CliRunner().invoke(ledger.main, ["gather", *out, str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+    assert result.exit_code == 0, result.output
+    table = (tmp_path / "out" / "claims.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in table] == ["id", "A1", "A2"]
+    assert (tmp_path / "out" / "claims.md").read_text(encoding="utf-8").startswith("| id | source |")

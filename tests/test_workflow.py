@@ -1,0 +1,175 @@
+"""The workflow itself, small, in a copy of the project: it runs, it is lazy, it does not depend on the core count."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from theory.ledger import COLUMNS, Verdict
+from theory.record import ROOT
+
+pytestmark = pytest.mark.xdist_group("workflow")  # one worker, so that the copy is made and run once
+
+EXPERIMENTS = {"synthetic_dichotomy", "imagenet_spectra"}
+NOTHING = "Nothing to be done"
+
+
+class Project:
+    """A copy of the project, and snakemake in it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("Snakefile", "config", "profiles", "theory", "synthetic", "imagenet", "tests/smoke.yaml"):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(ROOT / name, target)
+
+    def snakemake(self, *arguments, cores=1, extra=()):
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
+        command += ["--configfile", "tests/smoke.yaml", *map(str, extra)]
+        environment = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
+        return subprocess.run(
+            [*command, *arguments], cwd=self.folder, env=environment, text=True, capture_output=True, timeout=300
+        )
+
+    def pending(self, *arguments, **keywords):
+        """The names of the jobs that snakemake would run now."""
+        done = self.snakemake("-n", *arguments, **keywords)
+        assert done.returncode == 0, done.stderr
+        if NOTHING in done.stderr + done.stdout:
+            return set()
+        table = re.search(r"^job +count\n-[- ]+\n(.*?)^total ", done.stdout + done.stderr, re.MULTILINE | re.DOTALL)
+        assert table, done.stdout + done.stderr
+        return {line.split()[0] for line in table[1].splitlines()} - {"all"}
+
+    @contextmanager
+    def changed(self, name):
+        """The project with one line more in the file `name`."""
+        path = self.folder / name
+        before = path.read_bytes()
+        path.write_bytes(before + b"\n# changed\n")
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+
+    def bytes(self, results):
+        """The content of every result; logs and benchmarks hold times of day and durations, so they may differ."""
+        folder = self.folder / results
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.relative_to(folder).parts[0] not in ("logs", "benchmarks")
+        }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The copy after one run with README's command, on one core."""
+    made = Project(tmp_path_factory.mktemp("project"))
+    done = made.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+def test_leaves_the_ledger_and_four_files_per_experiment(project):
+    results = project.folder / "results" / "smoke"
+    with (results / "claims.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert {row["verdict"] for row in rows} <= set(Verdict)
+    assert (results / "claims.md").read_text(encoding="utf-8").count("\n") == len(rows) + 2
+    for name in EXPERIMENTS:
+        folder = results.joinpath(*name.split("_", 1))
+        files = {"predicted.nc", "measured.nc", "verdict.json", "figure.svg"}
+        assert {path.name for path in folder.iterdir()} == files
+        assert results.joinpath("logs", *name.split("_", 1)).with_suffix(".log").is_file()
+        assert results.joinpath("benchmarks", *name.split("_", 1)).with_suffix(".tsv").is_file()
+
+
+def test_second_run_does_nothing(project):
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    assert NOTHING in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("theory/spectrum.py", {"imagenet_spectra"}),
+        ("theory/sampler.py", {"synthetic_dichotomy"}),
+        ("theory/record.py", EXPERIMENTS),
+        ("synthetic/dichotomy.py", {"synthetic_dichotomy"}),
+        ("imagenet/data.py", {"imagenet_spectra"}),
+        ("theory/imports.py", set()),
+    ],
+)
+def test_a_changed_line_reruns_exactly_what_imports_it(project, name, expected):
+    """BITE: rules that list only their own module's file leave results older than the theory they test."""
+    with project.changed(name):
+        assert project.pending() == (expected | {"claims"} if expected else set())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("synthetic: {dichotomy: {steps: 12}}", {"synthetic_dichotomy", "claims"}),
+        ("imagenet: {spectra: {patches_per_photograph: 5}}", {"imagenet_spectra", "claims"}),
+        ("seed: 1", EXPERIMENTS | {"claims"}),
+    ],
+)
+def test_a_changed_setting_reruns_exactly_what_reads_it(project, tmp_path, text, expected):
+    (tmp_path / "changed.yaml").write_text(text)
+    assert project.pending(extra=[tmp_path / "changed.yaml"]) == expected
+
+
+def test_a_lost_file_is_made_again(project):
+    lost = project.folder / "results" / "smoke" / "synthetic" / "dichotomy" / "measured.nc"
+    lost.rename(lost.with_suffix(".away"))
+    try:
+        assert "synthetic_dichotomy" in project.pending()
+    finally:
+        lost.with_suffix(".away").rename(lost)
+
+
+def test_results_do_not_depend_on_the_number_of_cores(project, tmp_path):
+    (tmp_path / "elsewhere.yaml").write_text("results_dir: results/two")
+    done = project.snakemake(cores=2, extra=[tmp_path / "elsewhere.yaml"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = project.bytes("results/smoke"), project.bytes("results/two")
+    assert len(one) == 4 * len(EXPERIMENTS) + 2
+    assert list(one) == list(two)
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_report_holds_figures_and_captions(project):
+    done = project.snakemake("--report", "report.html")
+    assert done.returncode == 0, done.stderr
+    page = (project.folder / "report.html").read_text(encoding="utf-8")
+    assert "Real images" in page
+    assert "fixed number of steps" in page  # from synthetic/dichotomy.rst
+    assert "{{" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("synthetic: {dichotomy: {stepz: 12}}", "synthetic.dichotomy.stepz is not a key; .*did you mean steps"),
+        ("synthetic: {dichotomy: {steps: 0}}", "synthetic.dichotomy.steps = 0; allowed: an integer ≥ 1"),
+        ("imagenet: {spectra: {source: no/such}}", "source = 'no/such' does not exist .*allowed: .*remedy: "),
+    ],
+)
+def test_a_wrong_config_stops_before_any_rule(project, tmp_path, text, expected):
+    (tmp_path / "wrong.yaml").write_text(text)
+    done = project.snakemake(extra=[tmp_path / "wrong.yaml"])
+    assert done.returncode != 0
+    assert re.search(expected, done.stdout + done.stderr), done.stderr
+    assert "Execute" not in done.stdout + done.stderr

@@ -1,0 +1,115 @@
+# One rule per experiment, named after its module, and the gathering of their verdicts into one ledger.
+
+import json
+from pathlib import Path
+
+for _module, _entry in EXPERIMENTS.items():
+    _package, _name = _module.split(".")
+    _folder = f"{RESULTS}/{_package}/{_name}"
+
+    rule:
+        name: f"{_package}_{_name}"
+        input:
+            data=_entry["data"],
+            # not older than the theory it tests: snakemake itself does not see imports
+            code=project_files("theory.experiment", _module),
+        output:
+            predicted=f"{_folder}/predicted.nc",
+            measured=f"{_folder}/measured.nc",
+            verdict=f"{_folder}/verdict.json",
+            figure=report(
+                f"{_folder}/figure.svg",
+                caption=f"../{_package}/{_name}.rst",
+                category=_entry["category"],
+                labels={"experiment": _module, "file": "figure"},
+            ),
+        params:
+            module=_module,
+            settings=json.dumps(config[_package][_name], sort_keys=True),
+            seed=config["seed"],
+            folder=_folder,
+        log:
+            f"{RESULTS}/logs/{_package}/{_name}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/{_package}/{_name}.tsv"
+        threads: 1
+        shell:
+            "{PYTHON:q} -m theory.experiment {params.module} --settings {params.settings:q}"
+            " --seed {params.seed} --out {params.folder:q} > {log:q} 2>&1"
+
+
+# The claims are found by listing theory/claims, which the import walk does not see: every one is named here.
+PROOFS = project_files("theory.__main__", *(f"theory.claims.{path.stem}" for path in sorted(Path("theory/claims").glob("[a-z]*.py"))))
+
+
+rule theory_verify:
+    input:
+        code=PROOFS,
+    output:
+        verdict=f"{RESULTS}/theory/verdict.json",
+        steps=f"{RESULTS}/theory/steps.json",
+        text=f"{RESULTS}/theory/claims.md",
+    params:
+        folder=f"{RESULTS}/theory",
+    log:
+        f"{RESULTS}/logs/theory/verify.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/theory/verify.tsv"
+    threads: 1
+    shell:
+        "{PYTHON:q} -m theory verify --processes {threads} --out {params.folder:q} > {log:q} 2>&1"
+
+
+rule theory_mutate:
+    input:
+        code=PROOFS,
+    output:
+        report(f"{RESULTS}/theory/mutations.csv", caption="mutations.rst", category="Claims", labels={"experiment": "theory", "file": "mutations"}),
+    log:
+        f"{RESULTS}/logs/theory/mutate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/theory/mutate.tsv"
+    threads: 1
+    shell:
+        "{PYTHON:q} -m theory mutate --processes {threads} --out {output:q} > {log:q} 2>&1"
+
+
+rule theory_figures:
+    input:
+        code=PROOFS,
+    output:
+        report(
+            directory(f"{RESULTS}/theory/figures"),
+            patterns=["{name}.svg"],
+            caption="figures.rst",
+            category="Theory",
+            labels={"experiment": "{name}", "file": "figure"},
+        ),
+    log:
+        f"{RESULTS}/logs/theory/figures.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/theory/figures.tsv"
+    threads: 1
+    shell:
+        "{PYTHON:q} -m theory figures --out {output:q} > {log:q} 2>&1"
+
+
+rule claims:
+    input:
+        verdicts=[
+            rules.theory_verify.output.verdict,
+            *(f"{RESULTS}/{module.replace('.', '/')}/verdict.json" for module in EXPERIMENTS),
+        ],
+        code=project_files("theory.ledger"),
+    output:
+        csv=report(
+            f"{RESULTS}/claims.csv", caption="claims.rst", category="Claims", labels={"experiment": "all", "file": "table"}
+        ),
+        md=f"{RESULTS}/claims.md",
+    log:
+        f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
+    threads: 1
+    shell:
+        "{PYTHON:q} -m theory.ledger gather {output.csv:q} {output.md:q} {input.verdicts:q} > {log:q} 2>&1"

@@ -1,0 +1,378 @@
+"""Run the claims of `theory.claims`: proofs, certificates, witnesses, verdicts, and mutations of the formulas they rest on.
+
+A row is proved when its symbolic steps and its witness go through, certified when interval steps are among them, verified when
+it rests on numbers alone, refuted when its steps establish that the source's claim does not hold under the stated conditions,
+and "fails" as soon as one step does not go through. Three guards keep that honest:
+
+ * the witness (`measure`) may share no project function with `predict` or `prove`, except the definitions both speak about:
+   checked by walking the calls (`shared_code`);
+ * tolerances are constants of the module; a claim without a witness, or without a margin for one of its numbers, is refused;
+ * every sign of every formula is changed, one at a time, and the row must turn red (`mutants`, `python -m theory mutate`).
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import importlib
+import inspect
+import io
+import json
+import math
+import multiprocessing
+import pkgutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+import theory.claims
+from theory import record
+from theory.ledger import Claim, Row, Verdict, natural
+from theory.proof import Step
+
+# Definitions that prediction and witness both speak about: what a schedule, a grid, a stream, a ball or a step of proof is.
+DEFINITIONS = (
+    "theory.schedule",
+    "theory.curve",
+    "theory.clock",
+    "theory.stream",
+    "theory.ball",
+    "theory.proof",
+    "theory.ledger",
+)
+SHARED = {("theory.sampler", "grid"), ("theory.curie_weiss", "spontaneous_magnetisation")}
+
+
+def claim_modules() -> dict[str, ModuleType]:
+    """The claim modules by id, in the ledger's order. Raises ValueError when two share an id or one lacks a name."""
+    found: dict[str, ModuleType] = {}
+    for info in pkgutil.iter_modules(theory.claims.__path__, "theory.claims."):
+        module = importlib.import_module(info.name)
+        lacking = [name for name in ("CLAIM", "PAPER", "DIFFERS", "FORMULAS", "prove", "predict", "measure", "MARGIN") if
+                   not hasattr(module, name)]  # fmt: skip
+        if lacking:
+            raise ValueError(f"{info.name} lacks {', '.join(lacking)}; see theory/proof.py for what a claim module offers")
+        if module.CLAIM.id in found:
+            raise ValueError(f"claim id {module.CLAIM.id!r} in {info.name} and in {found[module.CLAIM.id].__name__}")
+        found[module.CLAIM.id] = module
+    return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+
+# ---- one claim --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A claim judged: its steps, verdict, worst numeric error in units of its margin, and the time it took."""
+
+    claim: Claim
+    verdict: Verdict
+    steps: tuple[Step, ...]
+    worst: float
+    seconds: float
+
+    def row(self) -> Row:
+        count = {kind: sum(step.kind == kind for step in self.steps) for kind in ("symbolic", "interval", "numeric")}
+        failed = [step.says for step in self.steps if not step.passed]
+        says = ", ".join(f"{n} {kind} step{'s' * (n > 1)}" for kind, n in count.items() if n)
+        measured = f"does not go through: {'; '.join(failed)}" if failed else "all go through"
+        return Row(self.claim, says, measured, self.worst, 1.0, self.verdict)
+
+
+def numbers(values: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
+
+
+def witness_steps(module: ModuleType, measured: dict[str, np.ndarray]) -> tuple[list[Step], float]:
+    """Compare predict() with the measured numbers, name by name; the worst error in units of its margin (NaN: no number)."""
+    predicted = numbers(module.predict())
+    if not predicted or set(predicted) != set(measured) or set(predicted) != set(module.MARGIN):
+        raise ValueError(
+            f"{module.__name__}: predict has {sorted(predicted)}, measure {sorted(measured)}, MARGIN {sorted(module.MARGIN)}; "
+            "allowed: the same names in all three, at least one"
+        )
+    steps, worst = [], 0.0
+    for name, value in predicted.items():
+        if value.shape != measured[name].shape:
+            raise ValueError(f"{module.__name__}: {name} has shape {value.shape} predicted, {measured[name].shape} measured")
+        error = float(np.max(np.abs(value - measured[name]))) if value.size else math.nan
+        passed = error <= module.MARGIN[name]  # False for NaN
+        worst = max(worst, error / module.MARGIN[name]) if not math.isnan(error) else math.nan
+        steps.append(Step("numeric", f"{name}: |predicted − measured| = {error:.3g} ≤ {module.MARGIN[name]:g}", passed))
+    return steps, worst
+
+
+def argument_steps(module: ModuleType) -> list[Step]:
+    """The symbolic and interval steps of a claim."""
+    return [*module.prove(), *(module.certify() if hasattr(module, "certify") else [])]
+
+
+def verify(module: ModuleType) -> Outcome:
+    """Judge one claim. An exception inside it is a failed step, with its last line as the remainder."""
+    start = time.perf_counter()
+    torch.set_num_threads(1)
+    steps: list[Step] = []
+    worst = math.nan
+    try:
+        shared = shared_code(module)
+        steps.append(Step("numeric", "the witness shares no code with the prediction", not shared, ", ".join(sorted(shared))))
+        steps += argument_steps(module)
+        witnessed, worst = witness_steps(module, numbers(module.measure()))
+        steps += witnessed
+    except Exception as error:  # a claim that cannot be evaluated is a claim that fails, not a crash of the ledger
+        steps.append(Step("numeric", "evaluates without error", False, f"{type(error).__name__}: {error}"))
+    return Outcome(module.CLAIM, _verdict(module, steps), tuple(steps), worst, time.perf_counter() - start)
+
+
+def _verdict(module: ModuleType, steps: Iterable[Step]) -> Verdict:
+    steps = list(steps)
+    if not all(step.passed for step in steps):
+        return Verdict.FAILS
+    if getattr(module, "REFUTES", False):
+        return Verdict.REFUTED
+    kinds = {step.kind for step in steps}
+    if "interval" in kinds:
+        return Verdict.CERTIFIED
+    return Verdict.PROVED if "symbolic" in kinds else Verdict.VERIFIED
+
+
+def _verify_by_id(name: str) -> Outcome:
+    return verify(claim_modules()[name])
+
+
+def verify_all(names: Iterable[str], processes: int = 2) -> Iterator[Outcome]:
+    """Judge claims side by side, in forked processes; outcomes in the order of `names`."""
+    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=4) as pool:
+        yield from pool.imap(_verify_by_id, list(names))
+
+
+# ---- no verdict comes from the formula it judges ----------------------------------------------------------------------
+
+
+def shared_code(module: ModuleType) -> set[str]:
+    """Project functions that both the prediction (predict, prove, certify) and the witness (measure) reach."""
+    predicted = set().union(
+        *(_reached(getattr(module, name)) for name in ("predict", "prove", "certify") if hasattr(module, name))
+    )
+    return {f"{home}.{name}" for home, name in predicted & _reached(module.measure) if not _is_definition(home, name)}
+
+
+def _is_definition(home: str, name: str) -> bool:
+    return home in DEFINITIONS or (home, name) in SHARED
+
+
+def _reached(function: Callable[..., Any]) -> set[tuple[str, str]]:
+    """(module, qualified name) of every project function and class reachable from the names that `function` mentions."""
+    found: set[tuple[str, str]] = set()
+    queue: list[Any] = [function]
+    while queue:
+        thing = queue.pop()
+        home, name = getattr(thing, "__module__", "") or "", getattr(thing, "__qualname__", "")
+        if not home.startswith("theory") or (home, name) in found:
+            continue
+        found.add((home, name))
+        if _is_definition(home, name):
+            continue
+        namespace = vars(sys.modules[home])
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(thing)))):
+            target = _resolve(node, namespace)
+            if isinstance(target, FunctionType) or inspect.isclass(target):
+                queue.append(target)
+    return found - {(function.__module__, function.__qualname__)}
+
+
+def _resolve(node: ast.AST, namespace: dict[str, Any]) -> Any:
+    if isinstance(node, ast.Name):
+        return namespace.get(node.id)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return getattr(namespace.get(node.value.id), node.attr, None)
+    return None
+
+
+# ---- mutations --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed sign: which formula of which claim, where, and what became of the row."""
+
+    claim: str
+    formula: str
+    change: str
+    caught: bool = False
+    by: str = ""
+
+
+class _Flip(ast.NodeTransformer):
+    """Change sign number `target` of a function: + ↔ −, or a unary minus deleted. Docstrings and indices have none."""
+
+    def __init__(self, target: int) -> None:
+        self.target, self.seen, self.change = target, 0, ""
+
+    def _chosen(self) -> bool:
+        self.seen += 1
+        return self.seen - 1 == self.target
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        return node  # x[:-1] is not a sign of the formula
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.op, ast.Add | ast.Sub) and self._chosen():
+            before = ast.unparse(node)
+            node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+            self.change = f"{before}  →  {ast.unparse(node)}"
+        return node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.op, ast.USub) and self._chosen():
+            self.change = f"{ast.unparse(node)}  →  {ast.unparse(node.operand)}"
+            return node.operand
+        return node
+
+
+def mutated_sources(function: FunctionType) -> Iterator[tuple[str, str]]:
+    """(change, source) for every sign of the function."""
+    source = textwrap.dedent(inspect.getsource(function))
+    target = 0
+    while True:
+        tree = ast.parse(source)
+        flip = _Flip(target)
+        body = tree.body[0]
+        assert isinstance(body, ast.FunctionDef)
+        body.body = [flip.visit(statement) for statement in body.body]
+        if not flip.change:
+            return
+        yield flip.change, ast.unparse(ast.fix_missing_locations(tree))
+        target += 1
+
+
+@contextmanager
+def _replaced(function: FunctionType, source: str) -> Iterator[None]:
+    """The project with `function` replaced by `source`, wherever a module holds it."""
+    home = sys.modules[function.__module__]
+    namespace: dict[str, Any] = {}
+    exec(compile(source, f"<mutant of {function.__qualname__}>", "exec"), vars(home), namespace)
+    holders = [
+        (m, n)
+        for m in list(sys.modules.values())
+        if (m.__name__ or "").startswith("theory")
+        for n, v in list(vars(m).items())
+        if v is function
+    ]
+    for module, name in holders:
+        setattr(module, name, namespace[function.__name__])
+    try:
+        yield
+    finally:
+        for module, name in holders:
+            setattr(module, name, function)
+
+
+def mutants(module: ModuleType) -> Iterator[Mutant]:
+    """Change every sign of the claim's formulas; a mutant is caught when the witness or the argument no longer goes through.
+
+    The witness is asked first (its measured numbers do not depend on the formula, so they are made once), the proof then.
+    Raises ValueError when a claim lists no formula with a sign, or no longer passes unchanged.
+    """
+    measured = numbers(module.measure())
+    if not all(step.passed for step in [*witness_steps(module, measured)[0], *argument_steps(module)]):
+        raise ValueError(f"{module.CLAIM.id} does not pass unchanged; a mutation test of it would mean nothing")
+    count = 0
+    for function in module.FORMULAS:
+        for change, source in mutated_sources(function):
+            count += 1
+            with _replaced(function, source):
+                caught, by = _caught(module, measured)
+            yield Mutant(module.CLAIM.id, f"{function.__module__}.{function.__qualname__}", change, caught, by)
+    if not count:
+        raise ValueError(f"{module.CLAIM.id}: FORMULAS has no sign to change; list the functions the argument rests on")
+
+
+def _caught(module: ModuleType, measured: dict[str, np.ndarray]) -> tuple[bool, str]:
+    attempts: tuple[tuple[str, Callable[[], list[Step]]], ...] = (
+        ("witness", lambda: witness_steps(module, measured)[0]),
+        ("argument", lambda: argument_steps(module)),
+    )
+    for by, attempt in attempts:
+        try:
+            failed = [step for step in attempt() if not step.passed]
+        except Exception as error:
+            return True, f"{by}: {type(error).__name__}"
+        if failed:
+            return True, f"{by}: {failed[0].says}"
+    return False, ""
+
+
+def _mutants_by_id(name: str) -> list[Mutant]:
+    torch.set_num_threads(1)
+    return list(mutants(claim_modules()[name]))
+
+
+def mutate_all(names: Iterable[str], processes: int = 2) -> Iterator[list[Mutant]]:
+    """The mutants of each claim, side by side, in the order of `names`."""
+    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
+        yield from pool.imap(_mutants_by_id, list(names))
+
+
+# ---- files ------------------------------------------------------------------------------------------------------------
+
+
+def as_json(outcomes: Iterable[Outcome]) -> str:
+    """Claims with every step, for the report and the docs. Times are left out: equal runs are equal files."""
+    return json.dumps(
+        [
+            {"id": o.claim.id, "verdict": o.verdict.value, "steps": [asdict(step) for step in o.steps]}
+            for o in outcomes
+        ],
+        indent=2,
+        ensure_ascii=False,
+    )  # fmt: skip
+
+
+def as_markdown(outcomes: Iterable[Outcome]) -> str:
+    """For each claim: the paper's sentence, our statement with its conditions, what differs, the steps, the verdict."""
+    modules = claim_modules()
+    parts = ["# The claims, one by one\n\nMade by `python -m theory verify --out …`; do not edit.\n"]
+    for outcome in outcomes:
+        claim, module = outcome.claim, modules[outcome.claim.id]
+        parts.append(
+            f"\n## {claim.id}: {outcome.verdict.value}\n\n"
+            f"**Source.** {claim.source}\n\n**The source says.** {module.PAPER}\n\n**Our statement.** {claim.statement}\n\n"
+            f"**Conditions.** {claim.conditions}\n\n**What differs.** {module.DIFFERS}\n\n"
+            f"**Module.** `{module.__name__.replace('.', '/')}.py`\n\n"
+        )
+        for step in outcome.steps:
+            mark = "✓" if step.passed else "✗"
+            parts.append(f"- {mark} {step.kind}: {step.says}{f' — {step.remainder}' if step.remainder else ''}\n")
+    return "".join(parts)
+
+
+def as_csv(mutants_found: Iterable[Mutant]) -> str:
+    """The list of mutations: claim, formula, change, caught, by."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [field.name for field in fields(Mutant)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(mutant) for mutant in mutants_found)
+    return out.getvalue()
+
+
+def write_figures(modules: Iterable[ModuleType], folder: Path) -> list[Path]:
+    """The figures of the claims that draw one, as folder/<id>.svg."""
+    written = []
+    for module in modules:
+        if hasattr(module, "draw"):
+            with record.style():
+                record.save_figure(module.draw(), folder / f"{module.CLAIM.id}.svg")
+            written.append(folder / f"{module.CLAIM.id}.svg")
+    return written
