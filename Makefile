@@ -1,5 +1,6 @@
 # make reproduce   every result from nothing: environment, workflow, report
 # make test        the test suite
+# make readme      put the table of claims into README
 # make lint        ruff and mypy
 # make clean       forget the results (the environment stays)
 
@@ -13,7 +14,7 @@ LINTERS   := .venv/.installed-dev
 REPORT    := results/report.html
 PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: reproduce test lint clean
+.PHONY: reproduce test readme lint clean
 .DELETE_ON_ERROR:
 
 reproduce: $(INSTALLED)
@@ -27,6 +28,9 @@ $(REPORT): $(wildcard results/*.csv results/*.md results/*/*/*) $(wildcard theor
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
+readme: reproduce
+	$(BIN)/python -m theory.ledger readme README.md results/theory/verdict.json $(wildcard results/synthetic/*/verdict.json results/imagenet/*/verdict.json)
+
 lint: $(LINTERS)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -34,7 +38,7 @@ lint: $(LINTERS)
 
 clean:
 	rm -rf results/synthetic results/imagenet results/theory results/smoke results/logs results/benchmarks
-	rm -f results/claims.csv results/claims.md $(REPORT)
+	rm -f results/claims.csv results/claims.md results/benchmarks.csv results/benchmarks.json $(REPORT)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"$(PYTHON) is Python {v.major}.{v.minor}; needed: 3.11 or newer; remedy: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'

@@ -136,3 +136,23 @@ def test_command(tmp_path):
     table = (tmp_path / "out" / "claims.csv").read_text(encoding="utf-8").splitlines()
     assert [line.partition(",")[0] for line in table] == ["id", "A1", "A2"]
     assert (tmp_path / "out" / "claims.md").read_text(encoding="utf-8").startswith("| id | source |")
+
+
+def test_readme_gets_the_short_table_between_its_markers(tmp_path):
+    rows = [_row(name, statement=f"statement {name} | bar") for name in ("A10", "A2")]
+    ledger.write(rows, tmp_path / "verdict.json")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{ledger.BEGIN}\nstale\n{ledger.END}\nafter\n", encoding="utf-8")
+    for _ in range(2):  # a second time changes nothing
+        result = CliRunner().invoke(ledger.main, ["readme", str(readme), str(tmp_path / "verdict.json")])
+        assert result.exit_code == 0, result.output
+        text = readme.read_text(encoding="utf-8")
+        assert text.startswith("before\n")
+        assert text.endswith("after\n")
+        assert "stale" not in text
+        assert "2 claims: 2 holds." in text
+        assert text.index("| A2 | statement A2 \\| bar") < text.index("| A10 |")
+    readme.write_text("no markers", encoding="utf-8")
+    assert (
+        "lacks the markers" in CliRunner().invoke(ledger.main, ["readme", str(readme), str(tmp_path / "verdict.json")]).output
+    )

@@ -102,3 +102,36 @@ def test_two_modes_of_curie_weiss_have_the_fluctuations_of_the_exact_law():
 def test_one_mode_is_refused(coupling):
     with pytest.raises(ValueError, match=r"coupling J = .*; allowed here: J > 1"):
         limit.TwoModes.curie_weiss(100, coupling, 0.0)
+
+
+def test_exploding_nodes_refuse_an_unknown_form():
+    with pytest.raises(ValueError, match=r"form = 'cubic'; allowed: linear, sqrt"):
+        limit.exploding_nodes("cubic", 4)
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(50.0, -math.inf), (-50.0, math.inf)])
+def test_sign_change_beyond_reach_is_infinite(shift, expected):
+    assert limit.sign_change(lambda z: z + shift) == expected
+
+
+def test_sign_change_refuses_a_falling_map():
+    with pytest.raises(ArithmeticError, match="not monotone on this grid; take more steps"):
+        limit.sign_change(lambda z: -z)
+
+
+def test_sign_change_resolves_the_last_digits():
+    assert limit.sign_change(lambda z: np.expm1(z - math.pi)) == pytest.approx(math.pi, abs=1e-12)
+
+
+def test_half_and_half_stays_half():
+    """No step prefers a side at p = ½, at any number of steps."""
+    assert limit.window_weight(3, 2.0, 1.0, 0.5) == pytest.approx(0.5, abs=1e-12)
+    assert limit.exploding_weight("sqrt", 7, 1.0, 0.5) == pytest.approx(0.5, abs=1e-12)
+
+
+def test_closed_forms_at_their_ends():
+    """Many steps recover σ: both ratios tend to 1; few overshoot or fall short without bound."""
+    assert limit.exploding_sqrt_ratio(1e8) == pytest.approx(1, abs=1e-6)  # log Γ ~ 10⁹ there: nine digits lost
+    assert limit.exploding_linear_ratio(4e4) == pytest.approx(1, abs=2e-3)
+    assert limit.exploding_sqrt_ratio(1e-8) > 1e3
+    assert limit.exploding_linear_spread(1, 0.25, 100.0) == 0

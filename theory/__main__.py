@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+import matplotlib
 from tqdm import tqdm
 
 from theory import ledger, record, verify
@@ -75,10 +76,13 @@ def mutate_command(ids: tuple[str, ...], processes: int, path: Path | None) -> N
 
 
 @main.command("figures")
+@click.argument("ids", nargs=-1)
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path))
-def figures_command(folder: Path) -> None:
-    """Draw the figures of the claims that have one, as FOLDER/ID.svg."""
-    for path in verify.write_figures(verify.claim_modules().values(), folder):
+def figures_command(ids: tuple[str, ...], folder: Path) -> None:
+    """Draw the figures of the claims (all, or those named) that have one, as FOLDER/ID.svg."""
+    matplotlib.use("Agg")  # no display
+    known = verify.claim_modules()
+    for path in verify.write_figures([known[name] for name in _chosen(ids)], folder):
         click.echo(path)
 
 

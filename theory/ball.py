@@ -23,9 +23,9 @@ def _method(name: str) -> Callable[[Any], arb]:
     return call
 
 
-sqrt, exp, log, sin, cos, tan, tanh, cosh, sinh, atan, arctan, expm1, log1p = (
+sqrt, exp, log, sin, cos, tan, tanh, cosh, sinh, atan, arctan, expm1, log1p, erfc = (
     _method(name)
-    for name in ("sqrt", "exp", "log", "sin", "cos", "tan", "tanh", "cosh", "sinh", "atan", "atan", "expm1", "log1p")
+    for name in ("sqrt", "exp", "log", "sin", "cos", "tan", "tanh", "cosh", "sinh", "atan", "atan", "expm1", "log1p", "erfc")
 )
 
 

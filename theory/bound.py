@@ -52,7 +52,7 @@ def both_deficits(variance: Any, kappa_min: Any, kappa_max: Any) -> Any:
 
 
 def left_out_above(variance: Any, kappa: Any, farther: Any) -> Any:
-    """P(k − κ)/(k(P + κ)): relative change of the variance when exact steps from k down to κ are left out (claim B2-redundant)."""
+    """P(k − κ)/(k(P + κ)): relative change of the variance when exact steps from k to κ are dropped (claim B2-redundant)."""
     return variance * (farther - kappa) / (farther * (variance + kappa))
 
 
@@ -102,8 +102,8 @@ def noise_window(power: Any, epsilon: float, *, joint: bool = False) -> tuple[fl
         )
     if not 0 < epsilon < 0.5:
         raise ValueError(
-            f"epsilon = {epsilon}; allowed: 0 < ε < ½; remedy: a relative error of a variance such as 0.01 (from ½ on the window "
-            "of one variance is empty)"
+            f"epsilon = {epsilon}; allowed: 0 < ε < ½; remedy: a relative error of a variance such as 0.01 (from ½ on the "
+            "window of one variance is empty)"
         )
     low, high = (joint_window if joint else window)(values.min(), values.max(), epsilon)
     return float(low), float(high)
@@ -144,7 +144,7 @@ def gaussian_divergence(variance: Any, kappa: Any, xp: Any = np) -> Any:
 
 
 def rounding_power(spacing: Any, spread: Any, centre: Any, xp: Any = np) -> Any:
-    """E e² of rounding N(centre, spread²) to multiples of q = spacing: q²/12 + (q²/π²) Σ_k (−1)^k/k² e^{−2π²k²s²/q²} cos 2πkc/q.
+    """E e² of rounding N(centre, spread²) to multiples of q: q²/12 + (q²/π²) Σ_k (−1)^k/k² e^{−2π²k²s²/q²} cos 2πkc/q.
 
     The series of e² in cosines (after Widrow's quantisation theorem), six terms; for s ≥ q/5 the rest is below 1e-17 q².
     Claim B5.
@@ -187,7 +187,8 @@ def log_uniform_loss(half_step: Any, midpoint: Any, xp: Any = np) -> Any:
 # ---- exact truths: a sign in noise, two modes -------------------------------------------------------------------------
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)  # on [−1, 1]
-_UNIT, _UNIT_WEIGHTS = (lambda x, w: ((x + 1) / 2, w / 2))(*np.polynomial.legendre.leggauss(48))  # on [0, 1]
+_POINTS, _POINT_WEIGHTS = np.polynomial.legendre.leggauss(48)
+_UNIT, _UNIT_WEIGHTS = (_POINTS + 1) / 2, _POINT_WEIGHTS / 2  # on [0, 1]
 
 
 def binary_mmse(snr: Any, bias: Any) -> Any:
@@ -200,7 +201,7 @@ def binary_mmse(snr: Any, bias: Any) -> Any:
     z = reach * _NODES
     normal = reach * _WEIGHTS * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     kernel = 2 * np.cosh(root * z) / (np.cosh(2 * bias) + np.cosh(2 * root * z))
-    return np.exp(-root[..., 0] ** 2 / 2) * (normal * kernel).sum(-1)
+    return np.exp(-(root[..., 0] ** 2) / 2) * np.einsum("...k, ...k -> ...", normal, kernel)
 
 
 def binary_information(snr: Any, bias: Any) -> Any:
@@ -208,7 +209,7 @@ def binary_information(snr: Any, bias: Any) -> Any:
     # in √g: the integrand then is smooth, and what lies beyond √g = 12 is below e⁻⁷²
     root = np.minimum(np.sqrt(np.asarray(snr, dtype=np.float64)), 12.0)[..., None]
     at = root * _UNIT
-    return (root * at * _UNIT_WEIGHTS * binary_mmse(at**2, np.asarray(bias)[..., None])).sum(-1)
+    return (root * at * binary_mmse(at**2, np.asarray(bias)[..., None])) @ _UNIT_WEIGHTS
 
 
 def two_mode_mmse(separation: Any, variance: Any, bias: Any, kappa: Any) -> Any:

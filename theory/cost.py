@@ -1,9 +1,10 @@
 """What a step costs: losses, angles and lengths of sampling a Gaussian direction, and the schedules that minimise them.
 
-Notation: a Gaussian direction of variance P, noise-to-signal ς = noise/signal, angle θ = atan(ς/√P). One DDIM step multiplies the
-spread by cos Δθ of what the exact flow does (claim C1), so N steps lose e = −Σ log cos Δθ of log-spread. For several directions
-small steps cost e_k ≈ ½ΣΔθ_k², a Riemannian length for each set of weights. Formulas are plain arithmetic with a namespace `xp`
-(numpy, sympy, `theory.ball`), so what is proved is what is used. Levels run from noise to data, as a sampler visits them.
+Notation: a Gaussian direction of variance P, noise-to-signal ς = noise/signal, angle θ = atan(ς/√P). One DDIM step multiplies
+the spread by cos Δθ of what the exact flow does (claim C1), so N steps lose e = −Σ log cos Δθ of log-spread. For several
+directions small steps cost e_k ≈ ½ΣΔθ_k², a Riemannian length for each set of weights. Formulas are plain arithmetic with a
+namespace `xp` (numpy, sympy, `theory.ball`), so what is proved is what is used. Levels run from noise to data, as a sampler
+visits them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Array = np.ndarray
 
 
 def ddim_multiplier(variance: Any, left: Any, right: Any) -> Any:
-    """Factor of the spread of x/signal in one DDIM step ς = left → right: (P + ςς')/(P + ς²) (spec 1-vp-ve.md)."""
+    """Factor of the spread of x/signal in one DDIM step ς = left → right: (P + ςς')/(P + ς²) (our working notes)."""
     return (variance + left * right) / (variance + left**2)
 
 
@@ -91,11 +92,11 @@ def constant_denoising_loss(ratio: Any, xp: Any = np) -> Any:
 
 
 def log_uniform_loss(step: Any, phase: Any, xp: Any = np) -> Any:
-    """h/4 + 2cos(2πφ/h)/sinh(π²/h): loss of all steps h in log ς, one level at √P·e^φ (claim C10-log).
+    """h/4 − 2cos(2πφ/h)/sinh(π²/h): loss of all steps h in log ς, one level at √P·e^φ (claim C10-log).
 
     The second term is the first of a series in odd n; the next is e^{−3π²/h} small.
     """
-    return step / 4 + 2 * xp.cos(2 * xp.pi * phase / step) / xp.sinh(xp.pi**2 / step)
+    return step / 4 - 2 * xp.cos(2 * xp.pi * phase / step) / xp.sinh(xp.pi**2 / step)
 
 
 def karras_cost(variance: Any, noise_max: Any, exponent: Any, xp: Any = np) -> Any:
@@ -151,7 +152,7 @@ def _checked(variances: Any, weights: Any, noise_min: float, noise_max: float) -
 
 
 def geodesic_arc(variances: Any, weights: Any, noise_min: float, noise_max: float) -> tuple[Array, Array]:
-    """(levels rising from ς_min to ς_max, length up to each): the geodesic as a table, relative error about 1e-7.
+    """(levels rising from ς_min to ς_max, length up to each): the geodesic as a table, relative error about 1e-6.
 
     The table is dense in every direction's angle, so scales may be any distance apart. Raises ValueError for weights or
     variances out of range.
@@ -160,7 +161,8 @@ def geodesic_arc(variances: Any, weights: Any, noise_min: float, noise_max: floa
     scales = np.sqrt(np.unique(p))
     scales = scales[:: max(1, len(scales) // 64)]  # a continuous spectrum needs no more than 64 scales for its nodes
     dense = [c * np.tan(np.linspace(np.atan(noise_min / c), np.atan(noise_max / c), 4001)) for c in scales]
-    nodes = np.unique(np.clip(np.concatenate([[noise_min, noise_max], *dense]), noise_min, noise_max))
+    between = np.geomspace(max(noise_min, min(noise_max, scales.min()) / 4001), noise_max, 4001)  # scales may be far apart
+    nodes = np.unique(np.clip(np.concatenate([[noise_min, noise_max], between, *dense]), noise_min, noise_max))
     # Lengths of pieces by Simpson's rule in ς: between neighbours the speed is smooth on the scale of every angle.
     middle = speed(p, w, (nodes[1:] + nodes[:-1]) / 2)
     ends = speed(p, w, nodes)
@@ -201,7 +203,7 @@ def consistent_weights(
     raise ArithmeticError(f"weights still move by {np.max(np.abs(wanted - weights)):.2g} after {iterations} iterations")
 
 
-def balance(variances: Any, weights: Any, before: Any, level: Any, after: Any, xp: Any = np) -> Any:
+def balance(variances: Any, weights: Any, before: Any, level: Any, after: Any) -> Any:
     """∂/∂ς_i of Σ_k w_k e_k at an inner level, between its neighbours: Σ_k w_k (dθ_k/dς)(tan Δθ_after − tan Δθ_before).
 
     Zero at the optimum of any finite N. With tan(θ − θ') = √P(ς − ς')/(P + ςς').

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ def integrated(flow: Flow, x: Tensor, times: Sequence[float], tolerance: float =
     def velocity(t: float, state: np.ndarray) -> np.ndarray:
         return flow.velocity(torch.from_numpy(state).reshape(x.shape), torch.tensor(t, dtype=torch.float64)).numpy().ravel()
 
-    for left, right in zip(times[:-1], times[1:], strict=True):
+    for left, right in itertools.pairwise(times):
         start = states[-1].numpy().ravel()
         path = solve_ivp(velocity, (left, right), start, "DOP853", rtol=tolerance, atol=tolerance * scale)
         if not path.success:

@@ -217,5 +217,28 @@ def gather_command(out_csv: str, out_md: str, in_json: tuple[str, ...]) -> None:
     atomic_text(out_md, to_markdown(rows))
 
 
+BEGIN, END = "<!-- claims: begin, made by `make readme` from results/claims.csv -->", "<!-- claims: end -->"
+
+
+def to_summary(rows: Sequence[Row]) -> str:
+    """The short table of README: id, statement, verdict, and how many there are of each verdict."""
+    counts = {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
+    tally = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
+    lines = [("id", "statement", "verdict"), ("---",) * 3, *((r.claim.id, r.claim.statement, r.verdict.value) for r in rows)]
+    return f"{len(rows)} claims: {tally}.\n\n" + "".join("| " + " | ".join(map(_one_line, line)) + " |\n" for line in lines)
+
+
+@main.command("readme")
+@click.argument("readme", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("in_json", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+def readme_command(readme: Path, in_json: tuple[str, ...]) -> None:
+    """Put the short table of the rows in many verdict.json between the markers of README."""
+    text = readme.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise click.ClickException(f"{readme} lacks the markers; allowed: one line {BEGIN!r} and after it one {END!r}")
+    head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
+    atomic_text(readme, f"{head}{BEGIN}\n\n{to_summary(gather(in_json))}\n{tail}")
+
+
 if __name__ == "__main__":
     main()

@@ -7,8 +7,8 @@ so a one-step method that is linear in state and velocity acts on y = u·x, u = 
 of u by multiplication with a number. The law of N Euler steps is a one-dimensional push-forward: O(N) work at any d.
 
 Curie-Weiss, d → ∞ at fixed N: coordinates decouple given the field y = J·E tanh(y + c·x), c = signal/noise², and each moves
-by a scalar map (mean-field derivation, ours). The weights are decided along u, where the law is the mixture's with mean m*√d and the
-variance of √d·magnetisation inside a mode.
+by a scalar map (mean-field derivation, ours). The weights are decided along u, where the law is the mixture's with mean m*√d
+and the variance of √d·magnetisation inside a mode.
 
 Constant denoising and the clocks as d → ∞ at a fixed number of steps: the same velocity in other units, with variance 0 along
 u (`Nodes`, `limit_map`), and closed forms where they exist. Derivations: the modules of `theory.claims` that use them.
@@ -327,6 +327,12 @@ def window_tail(separation: Any, bias: Any, xp: Any = np) -> tuple[Any, Any]:
     return scale * 2 * bias / separation**3, scale * 2 / separation
 
 
+def heun_gain(variance: Any, left: Any, right: Any) -> Any:
+    """One step of Heun in ς multiplies x/signal by this across u."""
+    guess = (variance + left * right) / (variance + left**2)
+    return 1 + (right - left) / 2 * (left / (variance + left**2) + right / (variance + right**2) * guess)
+
+
 def exploding_clock_floor(variance: Any, window: Any, xp: Any = np) -> Any:
     """lim σ̂/σ of VE with its clock, linear form, d → ∞ then N → ∞: ≈ 1 − σ²/(2κ²), a power of κ and not a tail."""
     return window / xp.sqrt(window**2 + variance)
@@ -394,3 +400,28 @@ def _field(coupling: float, shift: Array, density: Array, sign: int) -> float:
         y -= sign * gap
         gap, slope = excess(y)
     raise ArithmeticError(f"the mean field did not converge: |y − J·E tanh| = {abs(gap):.3g} after 10000 iterations")
+
+
+# ---- stochastic processes as interpolants: time change and scale ------------------------------------------------------
+
+
+def flow_of_process(x: Any, score: Any, drift: Any, diffusion: Any) -> Any:
+    """Velocity of the probability flow of dx = drift·x dt + √diffusion dw (arXiv 2011.13456, equation 13)."""
+    return drift * x - diffusion * score / 2
+
+
+def flow_of_interpolant(x: Any, score: Any, signal: Any, noise: Any, signal_rate: Any, noise_rate: Any) -> Any:
+    """Velocity of signal·a + noise·z, from the score."""
+    return signal_rate / signal * x + noise * (signal_rate * noise / signal - noise_rate) * score
+
+
+def process_of_interpolant(signal: Any, noise: Any, signal_rate: Any, noise_rate: Any) -> tuple[Any, Any]:
+    """(drift, diffusion) of the linear process with the interpolant's conditional marginals."""
+    drift = signal_rate / signal
+    return drift, 2 * noise * (noise_rate - drift * noise)
+
+
+def matching_share(signal: Any, noise: Any, scale: Any, form: str, xp: Any = np) -> Any:
+    """τ at which paper A's interpolant of noise scale s has noise-to-signal noise/signal: the time change between the two."""
+    ratio = noise / (scale * signal)
+    return 1 / (1 + ratio) if form == "linear" else 1 / xp.sqrt(1 + ratio**2)

@@ -7,7 +7,7 @@ and the level θ = signal·c/√Δ, the velocity of every schedule becomes dY/d�
 of p N(θ, 1) + (1 − p) N(−θ, 1). Hence p Φ(Y − θ) + (1 − p) Φ(Y + θ) = Φ(z) along a trajectory that starts at Y = z. So a phase
 is a range of θ: undecided at θ = O(1), frozen at θ → ∞.
 
-One limit. As d → ∞ each phase of each model is the flow of a biased coin ±c in Gaussian noise (`velocity` with v = 0): the modes
+One limit. As d → ∞ each phase of each model is the flow of a biased coin ±c in Gaussian noise (`coin`): the modes
 ±m seen from far (high level), or the spins ±1 of Curie-Weiss in the field of the others (low level).
 
 Formulas are plain arithmetic with a namespace `xp` (numpy, sympy, `theory.ball`); nothing here calls a law or a sampler.
@@ -35,12 +35,22 @@ def velocity(
     signal: Any, noise: Any, signal_rate: Any, noise_rate: Any, centre: Any, variance: Any, bias: Any, state: Any, xp: Any = np
 ) -> Any:
     """E[x' | x] along u: A y + B c tanh(h + signal·c·y/Δ), A = (noise·noise' + v·signal·signal')/Δ,
-    B = noise(noise·signal' − noise'·signal)/Δ. With v = 0 it is the biased coin ±c in Gaussian noise.
+    B = noise(noise·signal' − noise'·signal)/Δ.
     """
     total = total_variance(signal, noise, variance)
     linear = (noise * noise_rate + variance * signal * signal_rate) / total
     pull = noise * (noise * signal_rate - noise_rate * signal) / total
     return linear * state + pull * centre * xp.tanh(bias + signal * centre * state / total)
+
+
+def coin(
+    signal: Any, noise: Any, signal_rate: Any, noise_rate: Any, centre: Any, bias: Any, state: Any, xp: Any = np
+) -> Any:  # fmt: skip
+    """E[x' | x] for the biased coin ±c of log-odds 2·bias in Gaussian noise:
+    (noise'/noise)·x + (signal' − noise'·signal/noise)·c·tanh(bias + signal·c·x/noise²), the limit v/noise² → 0 of `velocity`.
+    """
+    mean = centre * xp.tanh(bias + signal * centre * state / noise**2)
+    return noise_rate / noise * state + (signal_rate - noise_rate * signal / noise) * mean
 
 
 def level(signal: Any, noise: Any, centre: Any, variance: Any, xp: Any = np) -> Any:
@@ -104,6 +114,11 @@ def deviation(weight: float, z: Any) -> Array:
 # ---- one limit --------------------------------------------------------------------------------------------------------
 
 
+def euler_gain(noise: Any, noise_rate: Any, step: Any) -> Any:
+    """Factor of what is only noise in one Euler step: 1 + Δτ·noise'/noise."""
+    return 1 + step * noise_rate / noise
+
+
 def frozen(sign: Any, signal: Any, noise: Any, centre: Any, variance: Any, deviation: Any, xp: Any = np) -> Any:
     """y/c once the sign r is frozen: r·signal + √Δ·w/c, w the deviation inside the mode. Tends to r·signal like 1/√d."""
     return sign * signal + xp.sqrt(total_variance(signal, noise, variance)) * deviation / centre
@@ -131,6 +146,14 @@ def speciation_level(bias: float) -> float:
 def speciation_noise(centre: Any, level: Any, variance: Any, xp: Any = np) -> Any:
     """ς = noise/signal at which θ = `level`: √(c²/θ² − v). Of order √d whatever the schedule."""
     return xp.sqrt(centre**2 / level**2 - variance)
+
+
+def field_exponent(coupling: Any, bias: Any, field: Any, xp: Any = np) -> Any:
+    """Per spin, the log density of Curie-Weiss' field w: log cosh(w + bias) − w²/(2J), bias = h/d.
+
+    At noise-to-signal² 1/J it is the noisy law itself: d times this is log density of u·x/signal at T = √d·w/J.
+    """
+    return xp.log(xp.cosh(field + bias)) - field**2 / (2 * coupling)
 
 
 def linear_time(ratio: Any) -> Any:

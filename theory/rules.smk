@@ -42,14 +42,20 @@ for _module, _entry in EXPERIMENTS.items():
 PROOFS = project_files("theory.__main__", *(f"theory.claims.{path.stem}" for path in sorted(Path("theory/claims").glob("[a-z]*.py"))))
 
 
+CLAIMS = config["theory"]["claims"]  # ids; none stands for all
+
+
 rule theory_verify:
     input:
         code=PROOFS,
     output:
         verdict=f"{RESULTS}/theory/verdict.json",
         steps=f"{RESULTS}/theory/steps.json",
-        text=f"{RESULTS}/theory/claims.md",
+        text=report(
+            f"{RESULTS}/theory/claims.md", caption="proofs.rst", category="Claims", labels={"experiment": "theory", "file": "steps"}
+        ),
     params:
+        claims=CLAIMS,
         folder=f"{RESULTS}/theory",
     log:
         f"{RESULTS}/logs/theory/verify.log",
@@ -57,21 +63,28 @@ rule theory_verify:
         f"{RESULTS}/benchmarks/theory/verify.tsv"
     threads: 1
     shell:
-        "{PYTHON:q} -m theory verify --processes {threads} --out {params.folder:q} > {log:q} 2>&1"
+        "{PYTHON:q} -m theory verify {params.claims} --processes {threads} --out {params.folder:q} > {log:q} 2>&1"
 
 
 rule theory_mutate:
     input:
         code=PROOFS,
     output:
-        report(f"{RESULTS}/theory/mutations.csv", caption="mutations.rst", category="Claims", labels={"experiment": "theory", "file": "mutations"}),
+        report(
+            f"{RESULTS}/theory/mutations.csv",
+            caption="mutations.rst",
+            category="Claims",
+            labels={"experiment": "theory", "file": "mutations"},
+        ),
+    params:
+        claims=CLAIMS,
     log:
         f"{RESULTS}/logs/theory/mutate.log",
     benchmark:
         f"{RESULTS}/benchmarks/theory/mutate.tsv"
     threads: 1
     shell:
-        "{PYTHON:q} -m theory mutate --processes {threads} --out {output:q} > {log:q} 2>&1"
+        "{PYTHON:q} -m theory mutate {params.claims} --processes {threads} --out {output:q} > {log:q} 2>&1"
 
 
 rule theory_figures:
@@ -85,13 +98,15 @@ rule theory_figures:
             category="Theory",
             labels={"experiment": "{name}", "file": "figure"},
         ),
+    params:
+        claims=CLAIMS,
     log:
         f"{RESULTS}/logs/theory/figures.log",
     benchmark:
         f"{RESULTS}/benchmarks/theory/figures.tsv"
     threads: 1
     shell:
-        "{PYTHON:q} -m theory figures --out {output:q} > {log:q} 2>&1"
+        "{PYTHON:q} -m theory figures {params.claims} --out {output:q} > {log:q} 2>&1"
 
 
 rule claims:
@@ -113,3 +128,17 @@ rule claims:
     threads: 1
     shell:
         "{PYTHON:q} -m theory.ledger gather {output.csv:q} {output.md:q} {input.verdicts:q} > {log:q} 2>&1"
+
+
+# Not part of `all`: its numbers depend on the machine and on what else it does, so no result may depend on them.
+rule benchmark:
+    input:
+        code=project_files("theory.benchmark"),
+    output:
+        csv=f"{RESULTS}/benchmarks.csv",
+        json=f"{RESULTS}/benchmarks.json",
+    log:
+        f"{RESULTS}/logs/benchmarks.log",
+    threads: 2
+    shell:
+        "{PYTHON:q} -m theory.benchmark --csv {output.csv:q} --json {output.json:q} > {log:q} 2>&1"

@@ -343,7 +343,10 @@ def as_json(outcomes: Iterable[Outcome]) -> str:
 def as_markdown(outcomes: Iterable[Outcome]) -> str:
     """For each claim: the paper's sentence, our statement with its conditions, what differs, the steps, the verdict."""
     modules = claim_modules()
-    parts = ["# The claims, one by one\n\nMade by `python -m theory verify --out …`; do not edit.\n"]
+    parts = [
+        '# The claims, one by one\n\nMade by `python -m theory verify --out …`; do not edit. "Working notes" are the '
+        "derivations and first measurements this project began with; where a claim narrows or corrects them, it says so.\n"
+    ]
     for outcome in outcomes:
         claim, module = outcome.claim, modules[outcome.claim.id]
         parts.append(
@@ -369,6 +372,7 @@ def as_csv(mutants_found: Iterable[Mutant]) -> str:
 
 def write_figures(modules: Iterable[ModuleType], folder: Path) -> list[Path]:
     """The figures of the claims that draw one, as folder/<id>.svg."""
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for module in modules:
         if hasattr(module, "draw"):

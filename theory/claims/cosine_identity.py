@@ -1,7 +1,7 @@
 """One DDIM step on a Gaussian direction multiplies the spread by cos Δθ of what the exact flow does.
 
-Derivation. The posterior mean of N(0, P) at y = x/signal is P/(P + ς²)·y, so DDIM maps y to (P + ςς')/(P + ς²)·y, while the exact
-flow keeps y/√(P + ς²). With ς = √P tan θ the ratio of the two is cos(θ − θ').
+Derivation. The posterior mean of N(0, P) at y = x/signal is P/(P + ς²)·y, so DDIM maps y to (P + ςς')/(P + ς²)·y, while the
+exact flow keeps y/√(P + ς²). With ς = √P tan θ the ratio of the two is cos(θ − θ').
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from theory.target import Gaussian
 
 CLAIM = Claim(
     "C1",
-    "ours (spec 1-vp-ve.md, 3-schedules.md); Align Your Steps, arXiv 2404.14507, Theorem 3.1 for one variance",
+    "ours (working notes); Align Your Steps, arXiv 2404.14507, Theorem 3.1 for one variance",
     "One DDIM step ς → ς' on N(0, P) multiplies the spread by exactly cos(θ − θ') of the exact flow, θ = atan(ς/√P)",
     "any P > 0 and 0 ≤ ς' ≤ ς < ∞; the exact denoiser",
 )
