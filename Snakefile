@@ -48,4 +48,5 @@ rule all:
         rules.theory_verify.output,
         rules.theory_mutate.output,
         rules.theory_figures.output,
+        rules.imagenet_design.output,
         [getattr(rules, module.replace(".", "_")).output for module in EXPERIMENTS],

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from synthetic.noise import noise_blocks
 from theory import limit
 from theory.curie_weiss import CurieWeiss
 from theory.ledger import Claim, Row
@@ -101,29 +100,32 @@ def predict(settings: Mapping[str, Any]) -> xr.Dataset:
     rates = settings["rate"]
     shape = (len(LAWS), len(INTERPOLANTS))
     weight, spread = np.empty((*shape, len(dims))), np.empty((*shape, len(dims)))
-    steps = np.array(rates["steps"])
-    weight_rate, spread_rate = np.empty((*shape, len(steps))), np.empty((*shape, len(steps)))
+    by_steps = {feature: np.empty((*shape, len(rates[feature]["steps"]))) for feature in RECOVERS}
     for (i, law), (j, name) in itertools.product(enumerate(LAWS), enumerate(INTERPOLANTS)):
         for k, dim in enumerate(dims):
             weight[i, j, k], spread[i, j, k] = _predicted(law, name, dim, settings["steps"], settings)
-        for k, count in enumerate(steps):
-            weight_rate[i, j, k] = _predicted(law, name, rates["weight_dim"], int(count), settings)[0]
-            spread_rate[i, j, k] = _predicted(law, name, rates["spread_dim"], int(count), settings)[1]
+        for q, (feature, out) in enumerate(by_steps.items()):
+            for k, count in enumerate(rates[feature]["steps"]):
+                out[i, j, k] = _predicted(law, name, rates[feature]["dim"], count, settings)[q]
     models = [_model(law, 1, settings) for law in LAWS]
-    weights = [settings["weight"], _positive_share(CurieWeiss(rates["weight_dim"], settings["coupling"], settings["field"]))]
+    weights = [settings["weight"], _positive_share(CurieWeiss(rates["weight"]["dim"], settings["coupling"], settings["field"]))]
     return xr.Dataset(
         {
             "weight": (("law", "interpolant", "dim"), weight, {"long_name": "weight of the + mode"}),
             "spread": (("law", "interpolant", "dim"), spread, {"long_name": "spread of a coordinate inside the + mode"}),
-            "weight_by_steps": (("law", "interpolant", "steps"), weight_rate),
-            "spread_by_steps": (("law", "interpolant", "steps"), spread_rate),
+            **{f"{feature}_by_steps": (("law", "interpolant", f"{feature}_steps"), out) for feature, out in by_steps.items()},
             "weight_of_law": ("law", [m.weight for m in models]),
             "weight_at_rate": ("law", weights, {"long_name": "weight of the + mode of the law at the dimension of the rate"}),
             "spread_at_rate": ("law", [m.spread for m in models]),
             "spread_of_law": ("law", [m.spread for m in models]),
         },
-        coords={"law": list(LAWS), "interpolant": list(INTERPOLANTS), "dim": dims, "steps": steps},
+        coords={"law": list(LAWS), "interpolant": list(INTERPOLANTS), "dim": dims} | _steps_axes(settings),
     )
+
+
+def _steps_axes(settings: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The numbers of steps at which each feature's rate is taken, as coordinates."""
+    return {f"{feature}_steps": settings["rate"][feature]["steps"] for feature in RECOVERS}
 
 
 def _positive_share(law: CurieWeiss) -> float:
@@ -143,15 +145,14 @@ def _predicted(law: str, name: str, dim: float, steps: int, settings: Mapping[st
 
 # ---- measurement ------------------------------------------------------------------------------------------------------
 
-BLOCK = 2**17  # numbers per block of trajectories (1 MiB): the working set of a step stays in cache
-
 
 def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     """Run the samplers: at N steps for every d, and at every N of the rates."""
     rates = settings["rate"]
-    dims, steps = np.array(settings["dims"]), np.array(rates["steps"])
+    dims = np.array(settings["dims"])
     shape = (len(LAWS), len(INTERPOLANTS))
-    by_dim, by_steps = (np.full((4, *shape, len(axis)), np.nan) for axis in (dims, steps))
+    by_dim = np.full((4, *shape, len(dims)), np.nan)
+    by_steps = {feature: np.full((2, *shape, len(rates[feature]["steps"])), np.nan) for feature in RECOVERS}
     root = Stream(seed).child("dichotomy")
     jobs: list[
         tuple[np.ndarray, slice, tuple[str, ...], tuple[Any, ...]]
@@ -161,18 +162,23 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
         for k, (dim, count) in enumerate(zip(settings["dims"], settings["samples"], strict=True)):
             work = (law, dim, settings["steps"], count, stream.child(dim))
             jobs.append((by_dim[:, i, :, k], slice(0, 4), INTERPOLANTS, work))
-        for k, n in enumerate(rates["steps"]):
-            for kept, kind in ((slice(0, 2), "weight"), (slice(2, 4), "spread")):
-                work = (law, rates[f"{kind}_dim"], n, rates[f"{kind}_samples"], stream.child(f"{kind} rate"))
-                jobs.append((by_steps[kept, i, :, k], kept, RECOVERS[kind], work))
+        for kept, (feature, out) in zip((slice(0, 2), slice(2, 4)), by_steps.items(), strict=True):
+            rate = rates[feature]
+            for k, n in enumerate(rate["steps"]):
+                work = (law, rate["dim"], n, rate["samples"], stream.child(f"{feature} rate"))
+                jobs.append((out[:, i, :, k], kept, RECOVERS[feature], work))
     for out, kept, names, work in progress(jobs, "dichotomy"):
         columns = [INTERPOLANTS.index(name) for name in names]
         out[:, columns] = _features(names, *work, settings)[kept]
     variables = ("weight", "weight_error", "spread", "spread_error")
     return xr.Dataset(
         {name: (("law", "interpolant", "dim"), by_dim[q]) for q, name in enumerate(variables)}
-        | {f"{name}_by_steps": (("law", "interpolant", "steps"), by_steps[q]) for q, name in enumerate(variables)},
-        coords={"law": list(LAWS), "interpolant": list(INTERPOLANTS), "dim": dims, "steps": steps},
+        | {
+            f"{feature}{suffix}_by_steps": (("law", "interpolant", f"{feature}_steps"), out[q])
+            for feature, out in by_steps.items()
+            for q, suffix in enumerate(("", "_error"))
+        },
+        coords={"law": list(LAWS), "interpolant": list(INTERPOLANTS), "dim": dims} | _steps_axes(settings),
         attrs={"errors": "one standard error over trajectories"},
     )
 
@@ -183,7 +189,7 @@ def _features(
     """(weight, its error, spread, its error) × interpolant, over `count` trajectories on common noise."""
     target = _law(law, dim, settings)
     plus, variance = np.empty((len(names), count), dtype=bool), np.empty((len(names), count))
-    for start, z in _noise_blocks(count, dim, stream):
+    for start, z in noise_blocks(count, dim, stream):
         rows = slice(start, start + len(z))
         for j, name in enumerate(names):
             flow = Flow(_schedule(name, dim), target.denoise)
@@ -192,16 +198,6 @@ def _features(
             plus[j, rows] = (mean[:, 0] > 0).numpy()
             variance[j, rows] = (((x - mean) ** 2).sum(-1) / (dim - 1)).numpy()
     return np.stack([_summary(plus[j], variance[j]) for j in range(len(names))], axis=1)
-
-
-def _noise_blocks(count: int, dim: int, stream: Stream) -> Iterator[tuple[int, Tensor]]:
-    """(first trajectory, standard normals of a block), u·z stratified over all `count` trajectories."""
-    size = max(1, BLOCK // dim)
-    for start in range(0, count, size):
-        z = stream.child("noise").normal(min(size, count - start), (dim,), start)
-        rank = stream.child("rank").uniform(len(z), start)
-        along = torch.special.ndtri((torch.arange(start, start + len(z)) + rank) / count)
-        yield start, z + (along / math.sqrt(dim) - z.mean(-1))[:, None]
 
 
 def _summary(plus: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -251,7 +247,7 @@ def _lost_weights(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> 
 def _rate(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, feature: str) -> Row:
     """Slope of log |feature − its value in the law| against log N, worst interpolant; error bar by propagation."""
     truth, asymptotic = float(predicted[f"{feature}_at_rate"]), float(predicted[f"{feature}_of_law"])
-    x = np.log(measured.steps.values)
+    x = np.log(measured[f"{feature}_steps"].values)
     x = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
     slopes, bars, theory, texts = [], [], [], []
     for name in (names := RECOVERS[feature]):
@@ -344,26 +340,27 @@ def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any
         axes[0, column].set_ylabel("weight p̂ of the + mode")
         axes[1, column].set(yscale="log", ylabel="spread σ̂ of a coordinate")
     for row, feature in enumerate(RECOVERS):
-        _draw_rate(axes[row, 2], predicted, measured, feature, settings["rate"][f"{feature}_dim"])
+        _draw_rate(axes[row, 2], predicted, measured, feature, settings["rate"][feature]["dim"])
     axes[0, 0].legend(title=f"N = {settings['steps']} Euler steps", loc="best")
     return figure
 
 
 def _draw_rate(ax: Axes, predicted: xr.Dataset, measured: xr.Dataset, feature: str, dim: int) -> None:
+    steps = measured[f"{feature}_steps"]
     for law, fill in (("gm", "full"), ("cw", "none")):
         truth, asymptotic = (float(predicted[f"{feature}_{at}"].sel(law=law)) for at in ("at_rate", "of_law"))
         for name in RECOVERS[feature]:
             k = INTERPOLANTS.index(name)
             at = {"law": law, "interpolant": name}
             p, m = predicted.sel(at), measured.sel(at)
-            ax.plot(p.steps, abs(p[f"{feature}_by_steps"] - asymptotic), color=f"C{k}", linestyle=LINES[k])
+            ax.plot(steps, abs(p[f"{feature}_by_steps"] - asymptotic), color=f"C{k}", linestyle=LINES[k])
             ax.errorbar(
-                m.steps, abs(m[f"{feature}_by_steps"] - truth), m[f"{feature}_error_by_steps"], color=f"C{k}", capsize=2,
+                steps, abs(m[f"{feature}_by_steps"] - truth), m[f"{feature}_error_by_steps"], color=f"C{k}", capsize=2,
                 marker=MARKERS[k], linestyle="", fillstyle=fill, markersize=5, label=f"{name}, {LAWS[law]}",
             )  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_xticks(list(map(int, measured.steps)), list(map(str, measured.steps.values)))
+    ax.set_xticks(steps.values, [str(n) for n in steps.values])
     ax.minorticks_off()
     ax.set(xlabel="Euler steps N", ylabel="error |p̂ − p|" if feature == "weight" else "error |σ̂ − σ|")
     kept = "VE keeps the weights" if feature == "weight" else "VP keeps the spread"

@@ -2,3 +2,13 @@
 # a section of the same name in config/default.yaml and config/schema.json, and a caption <module>.rst beside it.
 
 EXPERIMENTS["synthetic.dichotomy"] = {"category": "Synthetic laws", "data": []}
+EXPERIMENTS["synthetic.recovery"] = {"category": "Synthetic laws", "data": []}
+EXPERIMENTS["synthetic.window"] = {"category": "Spectral testbed", "data": []}
+EXPERIMENTS["synthetic.per_image"] = {"category": "Spectral testbed", "data": []}
+EXPERIMENTS["synthetic.told"] = {"category": "Spectral testbed", "data": []}
+EXPERIMENTS["synthetic.conditioning"] = {"category": "Spectral testbed", "data": []}
+EXPERIMENTS["synthetic.crossover"] = {"category": "Spectral testbed", "data": []}
+EXPERIMENTS["synthetic.bias"] = {"category": "Spectral testbed", "data": []}
+EXPERIMENTS["synthetic.step_count"] = {"category": "Synthetic laws", "data": []}
+EXPERIMENTS["synthetic.atlas"] = {"category": "Synthetic laws", "data": []}
+EXPERIMENTS["synthetic.two_mode"] = {"category": "Synthetic laws", "data": []}

@@ -9,8 +9,8 @@ MODULES = verify.claim_modules()
 
 # The statements, by what they are about; the ids are the ledger's.
 STATEMENTS = {
-    "continuity, reduction, limits and growth (paper A)": "A1 A-reduction A2 A3 A4 A5 A5-sqrt A6 A-floor A10",
-    "phases and speciation (paper A)": "A7-flow A7-vp-gm A7-ve-gm A7-vp-cw A7-ve-cw A8-gm A8-cw A8-none A9",
+    "continuity, reduction, limits, growth (paper A)": "A1 A-reduction A2 A3 A4 A5 A5-sqrt A6 A6-sqrt A-floor A-floor-ve A10",
+    "phases and speciation (paper A)": "A7-flow A7-vp-gm A7-ve-gm A7-vp-cw A7-ve-cw A8-gm A8-cw A8-none A9 A9-single",
     "signal-to-noise and the window (paper B)": "B1 B2-start B2-stop B2-window B2-both B2-redundant",
     "distribution-free bounds, rounding, invariances, shapes (paper B)": "B3 B4-information B4-kl B5 B6-scale B6-pooling B7",
     "losses, angles, equal schedules": "C1 C2 C3 C4 C5 C6 C7",

@@ -79,6 +79,20 @@ def test_verdicts():
     assert verify.verify(claim_module(prove=lambda: [])).verdict is Verdict.VERIFIED
 
 
+def test_what_no_step_checks_is_named_and_lowers_the_verdict(monkeypatch):
+    """A claim that leans on a method it cites is at most verified, and its row and document say on what; refuted stays so."""
+    method = "Laplace's method, cited"
+    module = claim_module(RESTS_ON=method, certify=lambda: [certain("yes", True)])
+    outcome = verify.verify(module)
+    assert outcome.verdict is Verdict.VERIFIED
+    assert method in outcome.row().predicted
+    monkeypatch.setattr(verify, "claim_modules", lambda: {"T1": module})
+    assert method in verify.as_markdown([outcome])
+    assert verify.verify(claim_module(RESTS_ON=method, REFUTES=True)).verdict is Verdict.REFUTED
+    assert verify.verify(claim_module(RESTS_ON=method, measure=lambda: {"value": 1.3})).verdict is Verdict.FAILS
+    assert "rests on" not in verify.verify(claim_module()).row().predicted
+
+
 @pytest.mark.parametrize(
     "changes",
     [

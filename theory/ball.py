@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flint import arb, fmpq
+from flint import arb
 
 pi = arb.pi()
 
@@ -29,7 +29,7 @@ sqrt, exp, log, sin, cos, tan, tanh, cosh, sinh, atan, arctan, expm1, log1p, erf
 )
 
 
-def interval(low: float | fmpq, high: float | fmpq) -> arb:
+def interval(low: float, high: float) -> arb:
     """The smallest convenient ball that contains [low, high]. Raises ValueError when low > high."""
     if not low <= high:
         raise ValueError(f"interval [{low}, {high}]; allowed: low ≤ high")

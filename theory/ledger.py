@@ -31,9 +31,9 @@ class Verdict(StrEnum):
 
     PROVED = "proved"  # symbolically, for all values its conditions allow
     CERTIFIED = "certified"  # by interval arithmetic, on a stated range
-    VERIFIED = "verified"  # exactly, on stated cases
+    VERIFIED = "verified"  # by numbers on stated cases, or by steps that rest on something named which no step checks
     HOLDS = "holds"  # measured error within the margin, error bar included
-    REFUTED = "refuted"  # a counterexample
+    REFUTED = "refuted"  # its steps establish that it does not hold under the stated conditions
     FAILS = "fails"  # measured error beyond the margin, error bar included
     UNDECIDED = "undecided"  # the error bar is wider than the distance to the margin, or there is no measurement
 

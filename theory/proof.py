@@ -5,7 +5,9 @@ A claim module of `theory.claims` offers, in this order,
     CLAIM      the statement, its source and its exact conditions (a `ledger.Claim`)
     PAPER      the sentence of the paper it stands for, or "ours"
     DIFFERS    what our statement adds, narrows or contradicts
-    REFUTES    True when the steps establish that the source's claim does not hold under the stated conditions
+    REFUTES    optional: True when the steps establish that the source's claim does not hold under the stated conditions
+    RESTS_ON   optional: what the statement needs and no step checks (a method cited, a limit argued in prose, a part that is
+               measured); such a row is at most "verified"
     FORMULAS   the functions (of `limit`, `bound`, `cost` or the module) whose every sign the argument depends on
     prove()    symbolic steps: the machine reduces a difference to 0 (`identity`), a limit to its value (`limit_is`), an
                inequality to a manifestly signed form (`positive`)

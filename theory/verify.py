@@ -1,8 +1,9 @@
 """Run the claims of `theory.claims`: proofs, certificates, witnesses, verdicts, and mutations of the formulas they rest on.
 
 A row is proved when its symbolic steps and its witness go through, certified when interval steps are among them, verified when
-it rests on numbers alone, refuted when its steps establish that the source's claim does not hold under the stated conditions,
-and "fails" as soon as one step does not go through. Three guards keep that honest:
+it rests on numbers alone or on something its module names in RESTS_ON and no step checks, refuted when its steps establish that
+the source's claim does not hold under the stated conditions, and "fails" as soon as one step does not go through. Three guards
+keep that honest:
 
  * the witness (`measure`) may share no project function with `predict` or `prove`, except the definitions both speak about:
    checked by walking the calls (`shared_code`);
@@ -79,11 +80,13 @@ class Outcome:
     steps: tuple[Step, ...]
     worst: float
     seconds: float
+    rests_on: str = ""
 
     def row(self) -> Row:
         count = {kind: sum(step.kind == kind for step in self.steps) for kind in ("symbolic", "interval", "numeric")}
         failed = [step.says for step in self.steps if not step.passed]
         says = ", ".join(f"{n} {kind} step{'s' * (n > 1)}" for kind, n in count.items() if n)
+        says += f"; rests on {self.rests_on}" if self.rests_on else ""
         measured = f"does not go through: {'; '.join(failed)}" if failed else "all go through"
         return Row(self.claim, says, measured, self.worst, 1.0, self.verdict)
 
@@ -130,7 +133,8 @@ def verify(module: ModuleType) -> Outcome:
         steps += witnessed
     except Exception as error:  # a claim that cannot be evaluated is a claim that fails, not a crash of the ledger
         steps.append(Step("numeric", "evaluates without error", False, f"{type(error).__name__}: {error}"))
-    return Outcome(module.CLAIM, _verdict(module, steps), tuple(steps), worst, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Outcome(module.CLAIM, _verdict(module, steps), tuple(steps), worst, seconds, getattr(module, "RESTS_ON", ""))
 
 
 def _verdict(module: ModuleType, steps: Iterable[Step]) -> Verdict:
@@ -139,6 +143,8 @@ def _verdict(module: ModuleType, steps: Iterable[Step]) -> Verdict:
         return Verdict.FAILS
     if getattr(module, "REFUTES", False):
         return Verdict.REFUTED
+    if getattr(module, "RESTS_ON", ""):
+        return Verdict.VERIFIED
     kinds = {step.kind for step in steps}
     if "interval" in kinds:
         return Verdict.CERTIFIED
@@ -353,7 +359,8 @@ def as_markdown(outcomes: Iterable[Outcome]) -> str:
             f"\n## {claim.id}: {outcome.verdict.value}\n\n"
             f"**Source.** {claim.source}\n\n**The source says.** {module.PAPER}\n\n**Our statement.** {claim.statement}\n\n"
             f"**Conditions.** {claim.conditions}\n\n**What differs.** {module.DIFFERS}\n\n"
-            f"**Module.** `{module.__name__.replace('.', '/')}.py`\n\n"
+            + (f"**Rests on**, checked by no step: {outcome.rests_on}.\n\n" if outcome.rests_on else "")
+            + f"**Module.** `{module.__name__.replace('.', '/')}.py`\n\n"
         )
         for step in outcome.steps:
             mark = "✓" if step.passed else "✗"

@@ -128,8 +128,8 @@ def predict() -> dict[str, np.ndarray]:
 
 
 def measure() -> dict[str, np.ndarray]:
-    """The reduced sampler: DDIM through the mixture's denoiser along μ and the Gaussian's across; N for 5 % on both "
-    "features."""
+    """The reduced sampler: DDIM through the mixture's denoiser along μ and the Gaussian's across; N for 5 % on both
+    features."""
     needed, counts = [], range(36, 52)
     for dim in DIMENSIONS:
         mixture = GaussianMixture.two_modes(1, WEIGHT, float(np.sqrt(dim)), SPREAD)

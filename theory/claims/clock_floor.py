@@ -1,10 +1,11 @@
-"""What a finite κ costs for good: a Gaussian tail in VP's weights, a power of 1/κ in VE's spread.
+"""What a finite κ costs VP for good: a Gaussian tail of misassigned mass, most of which cancels in the weights.
 
 VP. At the window's end u·x ~ p N(k, 1) + (1 − p) N(−k, 1), k = κm, and the cut at −h/k decides (claim A4). Mode − loses (1 −
 p)Φ(h/k − k) to +, mode + loses pΦ(−h/k − k) to −. As (1 − p)·e^h = p·e^{−h} = √(p(1 − p)) both are √(p(1 −
 p))·φ(k)·e^{−h²/2k²}/(k ∓ h/k) to leading order: their sum, the misassigned mass, is 2√(p(1 − p))φ(k)/k; in their difference,
 p̂ − p, the 1/k cancels: 2h√(p(1 − p))φ(k)/k³.
-VE. Across u the deficit of σ is 1 − κ/√(κ² + σ²) ≈ σ²/(2κ²) (claim A5); the weights have no floor.
+VE. Across u the deficit of σ is 1 − κ/√(κ² + σ²) ≈ σ²/(2κ²) (claim A5); the weights have no floor: claim A-floor-ve, drawn
+beside VP's here.
 """
 
 from __future__ import annotations
@@ -28,14 +29,12 @@ CLAIM = Claim(
     "ours (working notes: the floor is said to fall like a Gaussian tail in κ)",
     "VP's clock leaves a misassigned mass ~ 2√(p(1 − p))·φ(κm)/(κm), of which only p̂ − p ~ 2h√(p(1 − p))·φ(κm)/(κm)³ "
     "shows in the "
-    "weights; VE's clock (linear form) leaves 1 − σ̂/σ = 1 − 1/√(1 + σ²/κ²) ~ σ²/(2κ²)",
+    "weights",
     "d → ∞ first, then N → ∞; ratio to the tail within (2h² + 6)/(κm)² of 1 for κm in [3, 8], |h| in [1/16, 1.5] (certified)",
 )
 PAPER = "A constant κ large enough separates the phases; the paper's notebooks use κ = 3 or 5. No formula for the floor."
 DIFFERS = (
-    "A formula for each clock. Two mistakes cancel in p̂: it hides a factor (κm)²/h of misassigned mass. VE's floor is "
-    "algebraic: at κ = 3, "
-    "σ = ½ it is 1.36 % of σ, larger than VP's at κ = 2."
+    "A formula. Two mistakes cancel in p̂: it hides a factor (κm)²/h of misassigned mass. VE's floor is another: A-floor-ve."
 )
 FORMULAS = (limit.window_floor, limit.window_errors, limit.window_tail, limit.exploding_clock_floor)
 

@@ -99,8 +99,8 @@ def predict() -> dict[str, np.ndarray]:
 
 
 def measure() -> dict[str, np.ndarray]:
-    """The project's schedules: SD3's clock; one constant shift of the linear, of the trigonometric and of the clipped "
-    "cosine."""
+    """The project's schedules: SD3's clock; one constant shift of the linear, of the trigonometric and of the clipped
+    cosine."""
     t, constant = torch.from_numpy(TIMES), -2 * float(np.log(3.0))
     return {
         "SD3": sd3(3.0).log_snr(t).numpy(),

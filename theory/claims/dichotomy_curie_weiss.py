@@ -33,14 +33,17 @@ CLAIM = Claim(
     "to rm* in the linear form, spread ∝ √d in the sqrt form); VP's clock and VE's linear clock recover both up to "
     "O(1/N) and a "
     "floor in κ; for J < 1 there are no weights to lose, and VE loses the spins all the same",
-    "N ≥ 2 and κ fixed, d → ∞; VP loses the weights only for h ≠ 0; limits as in A7 (Laplace's method), Euler in "
-    "paper A's time",
+    "N ≥ 2 and κ fixed, d → ∞; VP loses the weights only for h ≠ 0; limits as in A7, Euler in paper A's time",
 )
 PAPER = "The same dichotomy and the same recovery for J > 1; for J ≤ 1 one mode and nothing to lose (our working notes)."
 DIFFERS = (
-    "'Nothing to lose' is true of the high level only: VE with constant denoising loses the spins at every J. h = 0 "
-    "is not lost by VP. "
-    "The recovery under VE needs the linear form: with the sqrt form's clock Euler leaves a spread ∝ √d."
+    "'Nothing to lose' is true of the high level only: VE with constant denoising loses the spins at every J (A9-single). "
+    "h = 0 is not lost by VP. The recovery under VE needs the linear form: with the sqrt form's clock Euler leaves a "
+    "spread ∝ √d."
+)
+RESTS_ON = (
+    "Laplace's method for the field (random, as d → ∞), of which the steps check stationary points, curvature and heights "
+    "only; and Euler's convergence on the limiting flows of A7, for the recovery"
 )
 FORMULAS = (phase.coin, phase.euler_gain)
 

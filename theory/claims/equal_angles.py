@@ -117,8 +117,8 @@ MARGIN = {
 def least_error(
     variances: list[float], error: Callable[[Tensor], Tensor], noise_min: float, noise_max: float, steps: int
 ) -> tuple[float, np.ndarray]:
-    """Least error(e) over all decreasing levels between the ends, e (K,) the losses of DDIM with the law's denoiser; the "
-    "levels."""
+    """Least error(e) over all decreasing levels between the ends, e (K,) the losses of DDIM with the law's denoiser; the
+    levels."""
     p = torch.tensor(variances, dtype=torch.float64)
     law = Gaussian(p)
     span = float(np.log(noise_max / noise_min))

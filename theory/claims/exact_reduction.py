@@ -33,7 +33,7 @@ CLAIM = Claim(
 )
 PAPER = "Not in the paper (its experiments sample in d dimensions)."
 DIFFERS = "Ours. A sufficient condition for the map to be monotone, which p̂ = Φ(−z*) needs, is stated and proved."
-FORMULAS = (limit.total_variance, limit.linear_rate, limit.drive_rate)
+FORMULAS = (limit.total_variance, limit.linear_rate, limit.drive_rate, limit.mode_velocity)
 
 
 def prove() -> list[Step]:
@@ -80,7 +80,12 @@ def prove() -> list[Step]:
             m1 * m2_,
         ),
         positive("concave noise: 1 + A·Δt ≥ 0 for every step length", sp.factor(1 + step * concave), strict=False),
-        positive("and n·(n·g' − n'·g) > 0 when noise falls: F' = 1 + A·Δt + B·Δt·c²·g/Δ·sech² > 0", drive.subs(dn, -rise)),
+        identity(
+            "the slope of one step along u is F' = 1 + A·Δt + B·Δt·c²·g/(Δ·cosh²)",
+            (y + step * limit.mode_velocity(y, a, h, g, n, dg, dn, v, sp)).diff(y).rewrite(sp.exp),
+            (1 + step * (linear + drive * a**2 * g / total / sp.cosh(h + g * a * y / total) ** 2)).rewrite(sp.exp),
+        ),
+        positive("whose last term is not negative: B > 0 when noise falls", drive.subs(dn, -rise)),
     ]
 
 

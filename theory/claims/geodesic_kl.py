@@ -22,7 +22,8 @@ CLAIM = Claim(
     'ours; corrects our working notes (geodesic schedule, "with w_k set by the error that matters")',
     "The least KL = ½ Σ (e^{−2e_k} − 1 + 2e_k) of N DDIM steps is reached by the geodesic with the self-consistent weights "
     "w_k = 1 − e^{−2e_k} at its own losses e_k; to leading order the fixed point is the unique optimum",
-    "Gaussian data, exact denoiser, fixed ends, error against the exact flow's output; leading order in 1/N",
+    "Gaussian data, exact denoiser, fixed ends, error against the exact flow's output; leading order in 1/N, among grids that "
+    "follow a node density",
 )
 PAPER = "Not in either paper. The notes ask for unit speed in one length with weights fixed by the error."
 DIFFERS = (

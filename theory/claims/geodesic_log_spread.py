@@ -27,7 +27,8 @@ CLAIM = Claim(
     "For directions P_k with weights w_k the least Σ w_k e_k of N DDIM steps is L²/(2N) to leading order, L = ∫√(Σ w_k "
     "P_k/(P_k + ς²)²) dς, "
     "reached by equal lengths and by no other node density; at finite N the optimum balances the tangents of the steps",
-    "Gaussian data, exact denoiser, fixed end levels, weights ≥ 0 that do not depend on the schedule; leading order in 1/N",
+    "Gaussian data, exact denoiser, fixed end levels, weights ≥ 0 that do not depend on the schedule; leading order in "
+    "1/N, among grids that follow a continuous node density",
 )
 PAPER = (
     "Not in either paper; arXiv 2601.13602 (as quoted in the notes) finds a tangent law, and that one angle fails for "
@@ -93,8 +94,7 @@ def measure() -> dict[str, np.ndarray]:
 
 
 # N·loss = L²/2 + a/N² + b/N⁴, a and b of order L⁴: (π/8)⁴ of the first is 2 %, of it 1 in 10 remains. The geodesic's loss
-# exceeds
-# the optimum by the square of its distance to it: (1/N²)² = 2e-5. The optimiser stops at gradients of 1e-7.
+# exceeds the optimum by the square of its distance to it: (1/N²)² = 2e-5. The optimiser stops at gradients of 1e-7.
 MARGIN = {"N × least loss": 1e-2, "least loss": 2e-5, "balance": 1e-5}
 
 

@@ -24,7 +24,7 @@ CLAIM = Claim(
     "The least W₂² = Σ P_k(1 − e^{−e_k})² of N DDIM steps is reached by the geodesic with the self-consistent weights "
     "w_k = 2P_k(e^{−e_k} − e^{−2e_k}) at its own losses e_k; to leading order the fixed point is the unique optimum",
     "Gaussian data, exact denoiser, fixed ends with ς_min² ≪ P_k (else P_k + ς_min² for P_k), every e_k < log 2; leading "
-    "order in 1/N",
+    "order in 1/N, among grids that follow a node density",
 )
 PAPER = "Not in either paper. The notes ask for unit speed in one length with weights fixed by the error."
 DIFFERS = (

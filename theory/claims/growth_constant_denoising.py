@@ -36,6 +36,10 @@ CLAIM = Claim(
 )
 PAPER = "Paper A: constant denoising needs Θ(√d) steps (for Euler)."
 DIFFERS = "DDIM instead of Euler, with the constant in closed form. 5 % on p̂ = 0.8 needs c = 1.509, 5 % of spread c = 7.7."
+RESTS_ON = (
+    "an exchange of limits: each step tends to its limit at fixed i as d → ∞, but their number grows like √d (a step's loss "
+    "falls like 1/i⁴, which no step bounds); for p̂ of the mixture the same, which is measured"
+)
 FORMULAS = (cost.constant_denoising_loss,)
 
 

@@ -25,10 +25,14 @@ CLAIM = Claim(
     "On the geodesic the losses along and across μ both tend to π²/(4N) as d → ∞: N_ε = π²/(4ε) to leading order, and no "
     "grid brings the larger "
     "of the two below that",
-    "equal weights; Gaussian directions m²d + σ² and σ²; window with ς_max/(m√d) → ∞ and ς_min/σ → 0; leading order in 1/N",
+    "equal weights; Gaussian directions m²d + σ² and σ²; window with ς_max/(m√d) → ∞ and ς_min/σ → 0; leading order in 1/N, "
+    "among grids that follow a node density",
 )
 PAPER = "Not in either paper; the notes measure 38, 45, 47, 48, 48, 48."
-DIFFERS = "The constant: π²/(4·0.0513) = 48.1 for 5 %, against π²/(2ε) of C9's bound; optimal among all grids to leading order."
+DIFFERS = (
+    "The constant: π²/(4·0.0513) = 48.1 for 5 %, against π²/(2ε) of C9's bound; optimal among grids with a node density, to "
+    "leading order."
+)
 FORMULAS = (cost.speed, cost.ddim_loss)
 
 

@@ -163,8 +163,8 @@ class LoosenessMap:
 
 
 def maps(coarse: int = 1) -> list[LoosenessMap]:
-    """How loose: MMSE along μ in d and κ, and in SNR and p; of a Curie-Weiss spin in κ and J; information along μ in "
-    "d and κ."""
+    """How loose: MMSE along μ in d and κ, and in SNR and p; of a Curie-Weiss spin in κ and J; information along μ in d and
+    κ."""
     log_kappa, log_dim = np.linspace(-3, 5, 41)[None, ::coarse], np.linspace(0, 4, 33)[::coarse, None]
     kappa, separation, variance, bias = 10**log_kappa, 10**log_dim, 0.25, 0.5 * np.log(4.0)
     power = variance + separation / np.cosh(bias) ** 2

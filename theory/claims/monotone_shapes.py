@@ -67,8 +67,8 @@ POWER, EPSILON = np.array([3.5, 1.0, 0.5]), 0.02  # so that the quantile of f = 
 
 
 def predict() -> dict[str, np.ndarray | float]:
-    """Levels where f(t) is a ring: t = 0, ½, 1 of the frequency-focused curve, 0, ¼, 1 of the power-focused one; "
-    "rises: none."""
+    """Levels where f(t) is a ring: t = 0, ½, 1 of the frequency-focused curve, 0, ¼, 1 of the power-focused one; rises:
+    none."""
     ends = bound.log_snr_window(POWER.min(), POWER.max(), EPSILON)
     levels = bound.stretched(-np.log(POWER), -np.log(POWER[0]), -np.log(POWER[-1]), *ends)[::-1]
     return {"frequency": levels, "power": levels, "rise": 0.0, "ends": 0.0}

@@ -5,8 +5,8 @@ e^{−JT²/2} (2cosh(h/d + JT/√d))^d, S = Σa. In the field w = JT/√d that i
 derivative d(1/cosh² − 1/J) ≤ 0 iff J ≤ 1 (at every w). More noise is a convolution with a Gaussian, which preserves
 log-concavity (Prékopa). So for J ≤ 1, every d, h and ς ≥ 1/√J, there is one mode. For J > 1 and h = 0 the curvature at w = 0
 is positive: two. Below 1/√J the limit law N(0, 1/(1 − J)) has one mode at every noise, but at finite d the lattice of S
-shows: T sits at spacing 2/√d, and ς < 1/√d resolves it into d + 1 modes. That is no speciation, and it is why "at every noise
-level" needs a limit.
+shows: T sits at spacing 2/√d, and ς well below 1/√d resolves it into d + 1 modes. That is no speciation, and it is why "at
+every noise level" needs a limit.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ CLAIM = Claim(
     "For J ≤ 1 the noisy law of Curie-Weiss along u is log-concave, so has one mode, at every d and h and every "
     "noise-to-signal "
     "ς ≥ 1/√J; for J > 1, h = 0 it is bimodal at ς = 1/√J",
-    "all d ≥ 1 and real h; exact, no limit; ς < 1/√J is covered by the limit d → ∞ at fixed ς and J < 1 only: at finite d and "
-    "ς < 1/√d the law shows its lattice, d + 1 modes",
+    "all d ≥ 1 and real h; exact, no limit; nothing is claimed for ς < 1/√J at finite d, where the law shows its lattice in "
+    "the end: d + 1 modes (measured at ς = 0.4/√d); there the limit law N(0, 1/(1 − J)), J < 1, has one mode at every noise",
 )
 PAPER = "J ≤ 1 has a single mode, so nothing to decide (our working notes, reconstruction)."
 DIFFERS = (
     "A theorem at every finite d instead of a limit; the noise range where it holds, and the lattice below it, are stated."
 )
+RESTS_ON = "Prékopa's theorem (convolution keeps log-concavity) for ς > 1/√J; at ς = 1/√J every step is checked"
 FORMULAS = (phase.field_exponent,)
 
 

@@ -29,7 +29,7 @@ CLAIM = Claim(
 )
 PAPER = "Simple diffusion moves the whole cosine schedule by 2 log(64/n), by hand; paper B replaces such tuning (abstract)."
 DIFFERS = (
-    "The notestral window gives the hand-made shift at the noise end only; at b = 2 the data end does not move with resolution."
+    "The spectral window gives the hand-made shift at the noise end only; at b = 2 the data end does not move with resolution."
 )
 FORMULAS = (bound.pooled_power, bound.log_snr_window)
 

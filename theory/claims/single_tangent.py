@@ -79,7 +79,7 @@ def certify() -> list[Step]:
     }
     low, high = (arb(end) for end in ENDS)
     queue, count = (
-        [(float(np.log(a)), float(np.log(b))) for a, b in itertools.pairwise(np.geomspace(*REACH, 65))],
+        list(itertools.pairwise(np.linspace(np.log(REACH[0]) - 1e-9, np.log(REACH[1]) + 1e-9, 65).tolist())),  # past both ends
         0,
     )
     undecided: list[tuple[float, float]] = []

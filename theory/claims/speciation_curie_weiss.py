@@ -28,6 +28,10 @@ CLAIM = Claim(
 )
 PAPER = "Curie-Weiss has the mixture's speciation, with the magnetisation of its modes for their mean (reconstruction)."
 DIFFERS = "Exact threshold in J and h; the shift by the field is that of unequal weights."
+RESTS_ON = (
+    "Laplace's method for the partition function, of which the steps check stationary points, curvature and heights only; the "
+    "rate of approach, which is measured"
+)
 FORMULAS = (phase.largest_bias,)
 
 

@@ -30,6 +30,10 @@ DIFFERS = (
     "Gaussian tail in the "
     "weights. The sqrt form is the claim A5-sqrt."
 )
+RESTS_ON = (
+    "Euler's convergence along u up to the end of phase 1, where the limiting velocity is singular (as in A3): p̂ → p with an "
+    "error O(1/N) is argued, and measured there; the limits at fixed N and those of σ̂ are steps"
+)
 FORMULAS = (limit.exploding_clock_floor, limit.settling_spread_rate, limit.step_gain)
 
 

@@ -32,6 +32,11 @@ DIFFERS = (
     "How σ is lost depends on the form: it vanishes like 1/√d or explodes like √d. The constants of both, and of the "
     "weights' 1/N."
 )
+RESTS_ON = (
+    "the expansion of Euler's global error by its local defects, used up to τ = 1 where the velocity along u is singular (the "
+    "density of the separatrix vanishes there faster than every power): p + C/N + O(1/N²) is argued and measured; the limits "
+    "of σ̂ are steps"
+)
 FORMULAS = (limit.exploding_linear_spread, limit.exploding_sqrt_gain, limit.acceleration)
 
 
@@ -45,7 +50,8 @@ def _weights() -> list[Step]:
     root = sp.sqrt(d)
     scaled = limit.mode_velocity(root * y, root * c, h, g, root * n, dg, root * dn, v, sp) / root
     small = limit.mode_velocity(y, c, h, g, n, dg, dn, v / d, sp)
-    t, z = sp.symbols("t z", real=True)
+    t, velocity, bend, third = sp.symbols("t v_1 v_2 v_3", real=True)
+    step = sp.Symbol("e", positive=True)
     signal, noise = t, sp.Function("n", positive=True)(t)
     path = sp.Function("Y")(t)
     flow = limit.mode_velocity(path, c, h, signal, noise, 1, noise.diff(t), 0, sp)
@@ -68,10 +74,12 @@ def _weights() -> list[Step]:
             "ρ(Y_t)·∂Y_t/∂z is constant: dρ/dt = −ρ·∂b/∂x against d(∂Y/∂z)/dt = ∂b/∂x·∂Y/∂z",
             along * slope(t) + density(x, t) * rate(x, t).diff(x) * slope(t),
         ),
-        identity(
-            "with z moved by δz the mass above 0 changes by −φ(z*)·δz = −(h²/2)·ρ·Ÿ a step, φ from ∂z/∂Y = ρ/φ",
-            -z * (density(x, t) / z * sp.Symbol("bend") / 2),
-            -density(x, t) * sp.Symbol("bend") / 2,
+        limit_is(
+            "a step e of Euler misses the flow Y, Ẏ e + ½Ÿ e² + …, by −(e²/2)·Ÿ",
+            (velocity * step - (velocity * step + bend * step**2 / 2 + third * step**3 / 6)) / step**2,
+            step,
+            0,
+            -bend / 2,
         ),
     ]
 

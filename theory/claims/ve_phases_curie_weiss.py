@@ -32,7 +32,8 @@ CLAIM = Claim(
     "(linear form) or 1/d (sqrt form); in phase 2 each coordinate tends to the coin ±1 of log-odds 2rJm* in noise κ(2 − 2t), "
     "at rate 1/√d, and to ±1 at the end",
     "J > 1, h, κ fixed, d → ∞, the exact flow at fixed t < ½ (phase 1) and t ≥ ½ (phase 2); coordinates of the start with the "
-    "moments of N(0, 1); proved: the limits (by Laplace's method) and the rate 1/√d; measured: the rate 1/d of the sqrt form",
+    "moments of N(0, 1); derived by Laplace's method: the limits; from the clock: the linear form's coefficient of 1/√d; "
+    "measured: the other rates",
 )
 PAPER = (
     "Curie-Weiss has the mixture's two phases; in the second the coordinates follow a scalar mean-field flow to ±1 "
@@ -42,6 +43,10 @@ DIFFERS = (
     "The mean-field flow is a fixed coin's. It starts in a layer at the end of phase 1, where noise falls to κ: x(½) "
     "= κY(1/κ), not κz; "
     "steps that do not resolve the layer start from κz."
+)
+RESTS_ON = (
+    "Laplace's method for the field, of which the steps check stationary points, curvature and heights only; convergence of "
+    "flows whose velocities converge; the rates, which are measured"
 )
 FORMULAS = (phase.coin,)
 BOTH: tuple[Form, ...] = ("sqrt", "linear")

@@ -142,6 +142,5 @@ def _coin(form: Form) -> np.ndarray:
 
 
 # what Richardson leaves is the next power but one, (2κ)²/d = 0.02 of coefficients up to 2; slopes over one factor 4 in d:
-# half of
-# 2κ/√d/log 4; the rest is integration: 1e-11, and 1e-8 of a start of size √d = 40, 100 times over
+# half of 2κ/√d/log 4; the rest is integration: 1e-11, and 1e-8 of a start of size √d = 40, 100 times over
 MARGIN = {"q(1/4)": 1e-8, "coefficients": 0.05, "exponents": 0.1, "M": 1e-5, "spread": 1e-4}

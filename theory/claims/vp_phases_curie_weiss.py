@@ -32,7 +32,7 @@ CLAIM = Claim(
     "phase 2 each coordinate tends to the flow of the coin ±1 with log-odds 2rJm* in noise α(2t − 1), M to rm*(2t − "
     "1), at rate 1/√d",
     "J > 1, h, κ fixed, d → ∞, the exact flow at fixed t > 0 in either phase; coordinates of the start with the moments of "
-    "N(0, 1); proved: the limits (by Laplace's method) and the rate 1/√d; measured: the rate 1/d of the sqrt form",
+    "N(0, 1); derived by Laplace's method: the limits and the linear form's coefficient of 1/√d; measured: the other rates",
 )
 PAPER = (
     "Curie-Weiss has the mixture's two phases; in the second the coordinates follow a scalar mean-field flow to ±1 "
@@ -40,6 +40,10 @@ PAPER = (
 )
 DIFFERS = (
     "The mean-field flow is a fixed coin's: the field is rJm* at all times, so coordinates are transported in closed form."
+)
+RESTS_ON = (
+    "Laplace's method for the field, of which the steps check stationary points, curvature and heights only; convergence of "
+    "flows whose velocities converge; the rates, which are measured"
 )
 FORMULAS = (phase.coin, phase.response)
 BOTH: tuple[Form, ...] = ("sqrt", "linear")

@@ -140,14 +140,13 @@ def measure() -> dict[str, np.ndarray]:
 
 
 # what Richardson leaves is the next power, (2κ)²/d = 0.09 of coefficients up to 5, for the slopes (over one factor 4 in
-# d) half of
-# 2κ/√d/log 4; the rest is integration, at 1e-11, 1e-8 and (M) 1e-6
+# d) half of 2κ/√d/log 4; the rest is integration, at 1e-11, 1e-8 and (M) 1e-6
 MARGIN = {"y(1/2)": 1e-8, "coefficient, sqrt": 0.4, "coefficient, linear": 0.4, "exponents": 0.1, "M": 1e-5}
 
 
 def draw() -> Figure:
-    """Rows: VP and VE with their clocks. Columns: −log density along u through time, trajectories, phase 2's order "
-    "parameters."""
+    """Rows: VP and VE with their clocks. Columns: −log density along u through time, trajectories, phase 2's order
+    parameters."""
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 5.6), sharex=True)
     dim, weight, bias = 10_000, 0.6, 0.5 * math.log(1.5)
     threshold = float(special.ndtri(1 - weight))

@@ -1,4 +1,4 @@
-"""The notestral window as a schedule for paper A's mixture: Θ(log d) DDIM steps, whichever of the three shapes.
+"""The spectral window as a schedule for paper A's mixture: Θ(log d) DDIM steps, whichever of the three shapes.
 
 The mixture has two variances: P₁ = m²d + σ² along μ (second moment, which a start from N(0, κ) has to cover) and P₂ = σ². As
 a spectrum of two rings, f = 1 and f = 2, every shape is the straight line between two points, log R being linear between
@@ -131,8 +131,8 @@ def _commensurate() -> np.ndarray:
 
 
 def predict() -> dict[str, np.ndarray]:
-    """Fewest steps for a loss of 5 %, its growth per decade of d, and p̂ at fixed step length: that of two points, "
-    "whatever d."""
+    """Fewest steps for a loss of 5 %, its growth per decade of d, and p̂ at fixed step length: that of two points, whatever
+    d."""
     counts = np.array([next(n for n in range(4, 500) if losses(d, n) <= LOSS) for d in DIMS])
     bias, levels = 0.5 * special.logit(WEIGHT), np.sqrt((1 - EPSILON) / EPSILON) * np.exp(-HALF_STEP * np.arange(40))
 

@@ -142,6 +142,5 @@ def measure() -> dict[str, np.ndarray | float]:
 
 
 # Along μ the first level is O(√d), which moves p̂ by its square root over m√d: d^{−¼} ≈ 3e-3 of a density of 0.4; w is 2/3 to
-# 1e-10,
-# which moves the count of steps as much; the rest is rounding of ς in t.
+# 1e-10, which moves the count of steps as much; the rest is rounding of ς in t.
 MARGIN = {"frequency: spread": 1e-7, "mixed: weight": 1e-3, "power: loss": 1e-5, "power: moving": 1e-9}

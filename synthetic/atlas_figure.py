@@ -1,0 +1,94 @@
+"""The figure of the atlas: N_ε against d with the fitted laws, error against N, efficiency of every schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from theory.record import LINES, MARKERS
+
+SHOWN = ("linear", "EDM ρ = 3", "EDM ρ = 7", "log-uniform", "VP linear clock", "geodesic")
+
+
+def drawn(measured: xr.Dataset, demanded: tuple[str, ...], settings: Mapping[str, Any]) -> Figure:
+    figure, axes = plt.subplots(2, 2, figsize=(11.5, 9.5), height_ratios=(1, 1.25))
+    first = measured.isel(law=0)
+    methods = [m for m in ("DDIM", "DPM-Solver++(2M)", "Euler") if m in measured.integrator.values][:2]
+    for ax, method in zip(axes[0], methods, strict=False):
+        _draw_growth(ax, first.sel(integrator=method), settings)
+        ax.set_title(f"{method}: steps for {100 * settings['epsilon']:.0f} % on weights, means and spread")
+    _draw_errors(axes[1, 0], first, methods[0], demanded)
+    _draw_efficiency(axes[1, 1], first)
+    return figure
+
+
+def _draw_growth(ax: Axes, data: xr.Dataset, settings: Mapping[str, Any]) -> None:
+    """Points: N_ε; lines: the law that AICc prefers, over the dimensions it was fitted to; names at the right, kept apart."""
+    names = []
+    for k, name in enumerate(SHOWN):
+        row = data.sel(schedule=name)
+        fitted = np.isfinite(row.steps_needed.values) & (data.dim.values >= settings["fit_from"])
+        ax.plot(data.dim, row.steps_needed, color=f"C{k}", marker=MARKERS[k], linestyle="", markersize=5)
+        ax.plot(data.dim[fitted], row.fitted[fitted], color=f"C{k}", linestyle=LINES[k])
+        seen = np.flatnonzero(np.isfinite(row.steps_needed.values))
+        if len(seen):
+            law = {
+                "power": f" ∝ d^{float(row.exponent):.3f}",
+                "log": f" + {float(row.per_decade):.1f} a decade",
+                "constant": " constant",
+            }.get(str(row.best.values), "")
+            names.append((float(row.steps_needed[seen[-1]]), float(data.dim[seen[-1]]), name + law, k))
+    place = -math.inf
+    for height, dim, text, k in sorted(names):
+        place = max(math.log10(height), place + 0.17)
+        leader = {"arrowstyle": "-", "color": f"C{k}", "linewidth": 0.5, "alpha": 0.6}
+        ax.annotate(
+            text, (dim, height), xytext=(float(data.dim[-1]) * 3, 10**place), textcoords="data", va="center", fontsize="small",
+            color=f"C{k}", arrowprops=leader, annotation_clip=False,
+        )  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel="dimension d", ylabel="steps N")
+
+
+def _draw_errors(ax: Axes, data: xr.Dataset, method: str, demanded: tuple[str, ...]) -> None:
+    dim = float(data.oracle_dim[len(data.oracle_dim) // 2])
+    row = np.minimum(data.error.sel(integrator=method, dim=dim, feature=list(demanded)).max("feature"), 1.0)
+    for k, name in enumerate(SHOWN):
+        ax.plot(data.budget, row.sel(schedule=name), color=f"C{k}", linestyle=LINES[k], marker=MARKERS[k], label=name)
+    ax.set(
+        xscale="log", yscale="log", xlabel=f"{method} steps N", ylabel="largest relative error of a feature (1: a mode is lost)"
+    )
+    ax.set_title(f"error at d = {_power_of_ten(dim)}")
+    ax.set_xticks(list(data.budget.values), [str(n) for n in data.budget.values])
+    ax.minorticks_off()
+    ax.legend(fontsize="small")
+
+
+def _draw_efficiency(ax: Axes, data: xr.Dataset) -> None:
+    dim = float(data.oracle_dim[len(data.oracle_dim) // 2])
+    table = data.efficiency.sel(oracle_dim=dim)
+    score = table.where(table["count"] % 2 == 0).mean("count").values  # every schedule has even grids
+    table = table.isel(schedule=np.argsort(-score, kind="stable"))
+    ax.set_facecolor("0.85")
+    ax.grid(False)
+    sns.heatmap(
+        table.values, vmin=0, vmax=1, cmap="cividis", ax=ax, xticklabels=list(map(int, table["count"])),
+        yticklabels=list(table.schedule.values), cbar_kws={"label": "oracle error ÷ schedule error"},
+    )  # fmt: skip
+    ax.tick_params(axis="y", labelsize=6.5, rotation=0)
+    ax.set(
+        xlabel="DDIM steps N (grey: odd grid, clock with a kink)",
+        title=f"efficiency on two Gaussian directions, d = {_power_of_ten(dim)}",
+    )
+
+
+def _power_of_ten(dim: float) -> str:
+    exponent = math.log10(dim)
+    return f"$10^{{{exponent:.0f}}}$" if exponent == round(exponent) else f"{dim:g}"
