@@ -52,9 +52,13 @@ def _draw_growth(ax: Axes, data: xr.Dataset, settings: Mapping[str, Any]) -> Non
         leader = {"arrowstyle": "-", "color": f"C{k}", "linewidth": 0.5, "alpha": 0.6}
         ax.annotate(
             text, (dim, height), xytext=(float(data.dim[-1]) * 3, 10**place), textcoords="data", va="center", fontsize="small",
-            color=f"C{k}", arrowprops=leader, annotation_clip=False,
+            color=f"C{k}", arrowprops=leader,
         )  # fmt: skip
+    decades = math.log10(float(data.dim[-1] / data.dim[0]))
+    ax.set_xlim(float(data.dim[0]) / 3, float(data.dim[-1]) * 10 ** (0.75 * decades))  # room for the names
     ax.set(xscale="log", yscale="log", xlabel="dimension d", ylabel="steps N")
+    ax.set_xticks(list(map(float, data.dim[:: max(1, len(data.dim) // 6)])))
+    ax.minorticks_off()
 
 
 def _draw_errors(ax: Axes, data: xr.Dataset, method: str, demanded: tuple[str, ...]) -> None:
