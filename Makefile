@@ -29,7 +29,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 readme: reproduce
-	$(BIN)/python -m theory.ledger readme README.md results/theory/verdict.json $(wildcard results/synthetic/*/verdict.json results/imagenet/*/verdict.json)
+	$(BIN)/python -m theory.ledger readme README.md results/theory/verdict.json results/synthetic/*/verdict.json results/imagenet/*/verdict.json
 
 lint: $(LINTERS)
 	$(BIN)/ruff check
