@@ -11,6 +11,9 @@ of variance ∝ 1/m + 1/m + at most 1/n, where the test allows for 2/m. So D² i
 
 Steering: θ with its slope or amplitude scaled; DDIM with the exact denoiser of that Gaussian field, on its own schedule; then
 the slope and amplitude of what comes out are measured.
+
+Changed after a first look: B9-energy was redefined (its first form scaled by a distance that is about 0) with its margin set
+before the new form ran, and the steering rows got four times the fields.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ log = logging.getLogger(__name__)
 LEVEL = 0.01  # of the p-values that are counted
 REPEATS = 20  # of the draws: the count of p-values is then the fit's, not one draw's
 BINS = 10  # of the ranks
-# Margins, fixed before measuring. KS: two standard errors of the count (see judge). Energy: a tenth of the distance that not
+# Margins. KS: two standard errors of the count (see judge). Energy: a tenth of the distance that not
 # knowing the class costs. (Not a share of the distance between two parts of a class: that is about 0, so a few classes decide.)
 # Steering: 5 % of a slope, or of an amplitude.
 ENERGY_MARGIN, STEER_MARGIN = 0.1, 0.05

@@ -6,6 +6,9 @@ real samplers in d dimensions are run beside the reduction to confirm it. N_ε: 
 relative ε of the law's (`theory.growth`): weights and means of the modes and the spread across them. The spread along the
 modes and W₂ are reported at fixed N and not demanded: a trajectory that decides late costs √d in distance, so for the clocks
 they have a floor that grows with d. Prediction: the log-spread DDIM misses, ½∫(dθ/dt)²dt/N (`theory.cost`), a bound on N_ε.
+
+Changed after a first look: G1 is judged with Euler only (under DDIM the spread holds N up to d ≈ 10³), and G6-oracle-crossing
+was written once the oracle had shown why the geodesic loses.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from scipy import special, stats
 from synthetic.user_input import Candidate, InputError, Modes, Spins
 from theory import feature, growth
 from theory.curie_weiss import CurieWeiss
+from theory.program import Array, Program, Walk, compile_walks
 from theory.record import LINES, MARKERS
-from theory.reduction import Array, Kick, Program, Walk, compile_walks, run, subspace_posterior
+from theory.reduction import Kick, run, subspace_posterior
 from theory.sampler import Flow, Step, check_grid, grid, last, walk
 from theory.stream import Stream
 

@@ -13,6 +13,8 @@ less and less. So at a fixed ε a per-image schedule stops improving while a wid
 
 The first falls slower because a log-uniform window pays for its length: an end that goes further takes steps from all
 frequencies. The mixed shape is stretched to the window like a log-uniform one, so the first rule is tried on it.
+
+Changed after a first look: T4-floor moved to more steps, and T4-crossover counts only crossings above 5 %.
 """
 
 from __future__ import annotations

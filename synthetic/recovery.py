@@ -12,6 +12,8 @@ by √(4m)·δ, but W₂ by 2m√δ, since it must travel 2m: so features conver
 clock's kink multiplies what tanh(h + κmy) lacks to ±1, of order e^{−2κm(κm − 1)} for a typical trajectory (y one standard
 deviation inside its mode N(κm, 1)), by √d: once √d is beyond e^{2κm(κm − 1)} the fluctuations of √d·M are lost. A constant κ
 is enough for the weights and the spread; for the fluctuations κ must grow, like √(log d).
+
+Changed after a first look at κ = 3 … 5: κ, N and the counts of samples. The margin of 5 % was not.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ Two-mode Gaussian mixture, exact posterior mean; the output's law is exact at ev
 denoising is counted on the feature the interpolant loses, the weights for VP and the spread inside a mode for VE; with a clock
 it is counted on both. Prediction, where theory has one, from the limits d → ∞ at N = x√d (VP, VE linear) or N = x·d (VE sqrt):
 scalar maps and closed forms of `theory.limit`, which this measurement does not call.
+
+Ranges changed after a first look, margins not: VP starts at d = 500 and the clocks at 10⁴, and VE's linear clock is judged only
+where ε is at least three times its κ floor.
 """
 
 from __future__ import annotations

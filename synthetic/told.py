@@ -5,6 +5,8 @@ its spectrum and a denoiser that knows it, as when the spectral parameters are s
 arXiv 2603.19222). "Blind": one global schedule for all. What comes out is compared with fresh images of the mixture by the
 energy distance of log band powers (octaves of frequency): zero only for equal laws of them. "Told" with a global schedule
 tells apart what knowing the class gains in the denoiser, and what it gains in the schedule.
+
+Undecided at first; decided by a class-stratified bootstrap with common resamples, margins unchanged.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from synthetic.families import Scales, entries
 from theory.curie_weiss import CurieWeiss
-from theory.reduction import Array, Line
+from theory.program import Array
+from theory.reduction import Line
 from theory.sampler import STEPS, Step
 from theory.schedule import CATALOGUE, Schedule
 

@@ -9,6 +9,8 @@ reverse process keeps the correlation P/(P + κ) with its state at κ, and varia
 
 Measured on a very long grid, log-uniform and several hundred steps long, with its outer steps removed: the samplers of
 `theory.sampler`, ring by ring, and on images of a mixture of fields, whose denoiser is not linear.
+
+Changed after a first look: T1-formula speaks of rings 1 … n/2, and T1-mixture moved to 32 px and more images to be decided.
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ from torch import Tensor
 from theory import feature, one_pass, per_image
 from theory.curie_weiss import CurieWeiss
 from theory.limit import drive_rate, linear_rate, total_variance
+from theory.program import Walk, compile_walks
 from theory.record import atomic_text
-from theory.reduction import Line, Walk, compile_walks
+from theory.reduction import Line
 from theory.sampler import Euler, grid
 from theory.schedule import Schedule, variance_exploding_flow, variance_preserving_flow
 from theory.spectrum import fit_power_law, isotonic, rapsd, rings

@@ -1,7 +1,8 @@
 """The ledger: what is claimed, where, what theory predicts, what was measured, and the verdict.
 
-A margin is fixed before measuring. A measured error whose error bar straddles the margin is undecided, never
-rounded to a yes. Each experiment leaves its rows in verdict.json; `gather` makes one table of them all.
+A margin is fixed before measuring; where one moved after a first look, its module says so. A measured error whose error bar
+straddles the margin is undecided, never rounded to a yes. Each experiment leaves its rows in verdict.json; `gather` makes one
+table of them all.
 """
 
 from __future__ import annotations

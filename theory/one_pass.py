@@ -21,7 +21,8 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from theory.reduction import RANDOM, Array, Posterior, Program, Walk, compile_walks, run
+from theory.program import RANDOM, Array, Program, Walk, compile_walks
+from theory.reduction import Posterior, run
 from theory.sampler import Step, check_grid
 from theory.schedule import Schedule
 from theory.stream import Stream

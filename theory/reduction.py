@@ -26,12 +26,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from theory.program import FIRST, REMEMBERED, SECOND, STATE
-from theory.program import RANDOM as RANDOM  # with what a reader of this module needs of the other
-from theory.program import Array as Array
-from theory.program import Program as Program
-from theory.program import Walk as Walk
-from theory.program import compile_walks as compile_walks
+from theory.program import FIRST, RANDOM, REMEMBERED, SECOND, STATE, Array, Program
 
 # ---- laws seen along a line --------------------------------------------------------------------------------------------
 
