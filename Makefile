@@ -1,6 +1,6 @@
 # make reproduce   every result from nothing: environment, workflow, report
 # make test        the test suite
-# make readme      put the table of claims into README
+# make readme      put the table of claims and the main figure into README
 # make lint        ruff and mypy
 # make clean       forget the results (the environment stays)
 
@@ -14,7 +14,7 @@ LINTERS   := .venv/.installed-dev
 REPORT    := results/report.html
 PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: reproduce test readme lint clean
+.PHONY: gpu reproduce test readme lint clean
 .DELETE_ON_ERROR:
 
 reproduce: $(INSTALLED)
@@ -29,6 +29,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 readme: reproduce
+	$(BIN)/python -m synthetic.atlas_figure results/synthetic/atlas docs/n_epsilon.svg
 	$(BIN)/python -m theory.ledger readme README.md results/theory/verdict.json results/synthetic/*/verdict.json results/imagenet/*/verdict.json
 
 lint: $(LINTERS)
@@ -52,3 +53,12 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 $(LINTERS): $(INSTALLED)
 	$(PIP) -e '.[test,dev]'
 	touch $@
+
+# Python itself, as a machine with a GPU has it; the environment of .venv if there is one and PYTHON is not given.
+GPU_PYTHON = $(if $(filter file default,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/python) $(PYTHON)),$(PYTHON))
+DEVICE    ?= cuda
+SIZE      ?= small32
+
+gpu:
+	$(GPU_PYTHON) -m imagenet.gpu run --size $(SIZE) --device $(DEVICE) $(if $(DATA),--data "$(DATA)") \
+	  $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(MINUTES),--minutes $(MINUTES))

@@ -8,7 +8,9 @@ Rules live beside their package. A package adds its experiments to the table EXP
 rule of each entry, and one that gathers their verdicts.
 """
 
+import json
 import os
+import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -49,4 +51,5 @@ rule all:
         rules.theory_mutate.output,
         rules.theory_figures.output,
         rules.imagenet_design.output,
+        rules.imagenet_gallery.output,
         [getattr(rules, module.replace(".", "_")).output for module in EXPERIMENTS],

@@ -1,7 +1,8 @@
-"""Where images come from: photographs inside installed wheels, a folder, or an npz pack; one interface for all.
+"""Where images come from: photographs inside installed wheels, a folder, an npz pack, parquet files; one interface for all.
 
 `open_images` returns an `Images`: its length, its classes, and uint8 batches (B, 3, size, size), decoded while
-iterating, so memory is bounded by the batch (for a pack: by its file). Nothing is ever downloaded. An image
+iterating, so memory is bounded by the batch (for a pack: by its file). `item` gives an image undecoded, for another process to
+decode. Nothing is ever downloaded. An image
 becomes size × size by its largest centred square (the crop of ADM, Dhariwal and Nichol 2021, arXiv 2105.05233)
 and an antialiased box filter, the mean over each pixel's area.
 
@@ -30,6 +31,7 @@ from theory.stream import Stream
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+TABLES = (".parquet", ".arrow")  # read by `imagenet.table`
 TOLERANCE = 0.001  # share of images that may be broken: ImageNet has a few odd files in a million, a bad copy many
 
 
@@ -81,6 +83,10 @@ PHOTOGRAPHS = (
 )
 
 
+Item = Path | bytes | np.ndarray | Image.Image  # an image not yet decoded: its file, its file's bytes, or its pixels
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what a broken image may raise
+
+
 class Batch(NamedTuple):
     """images (B, 3, size, size) uint8, labels (B,) int64, positions (B,) int64 in the data set."""
 
@@ -91,7 +97,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A data set: labels and class names are known, pictures are decoded on demand by `read`.
+    """A data set: labels and class names are known, pictures are decoded on demand from what `item` gives.
 
     broken maps the position of each image that could not be read, so far, to its name and the reason. Such
     images are skipped; more than `tolerance` of them is an error.
@@ -100,7 +106,7 @@ class Images:
     size: int
     labels: Tensor  # (n,) int64, positions in class_names
     class_names: tuple[str, ...]
-    read: Callable[[int], Image.Image] = field(repr=False)
+    item: Callable[[int], Item] = field(repr=False)
     name: Callable[[int], str] = field(repr=False)
     upsample: bool = False
     tolerance: float = TOLERANCE
@@ -114,6 +120,10 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def read(self, index: int) -> Image.Image:
+        """Picture number `index`. Raises one of UNREADABLE if it is broken."""
+        return opened(self.item(index))
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Every readable image once, in order; the last batch may be smaller. Raises ValueError, see `broken`."""
@@ -137,17 +147,11 @@ class Images:
     def _pixels(self, index: int) -> Tensor | None:
         """(3, size, size) uint8, or None for a broken image."""
         try:
-            picture = _rgb(self.read(index))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            picture = rgb(self.read(index))
+        except UNREADABLE as error:
             self._note(index, f"{self.name(index)}: {error}")
             return None
-        side = min(picture.size)
-        if side < self.size and not self.upsample:
-            raise ValueError(
-                f"{self.name(index)} has {picture.width} × {picture.height} pixels; allowed: ≥ size = {self.size} "
-                "a side; choose a smaller size, remove it, or pass upsample=True (its high frequencies will be empty)"
-            )
-        return torch.from_numpy(_square(picture, self.size)).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(squared(picture, self.size, self.upsample, self.name(index))).permute(2, 0, 1).contiguous()
 
     def _note(self, index: int, reason: str) -> None:
         if index not in self.broken:
@@ -171,19 +175,25 @@ def open_images(
     upsample: bool = False,
     tolerance: float = TOLERANCE,
 ) -> Images:
-    """Open "embedded", a folder of images, or a .npz pack, as size × size pixels.
+    """Open "embedded", a folder of images, a .npz pack, or parquet files or a folder of them, as size × size pixels.
 
     patch, count and seed are for the embedded photographs (see `embedded`); upsample and tolerance for files.
     """
     if str(source) == "embedded":
         return embedded(size, patch=patch, count=count, seed=seed)
     path = Path(source)
+    if path.suffix in TABLES or (path.is_dir() and any(file.suffix in TABLES for file in path.rglob("*"))):
+        from imagenet.table import parquet  # it stands on this module
+
+        return parquet(path, size, upsample=upsample, tolerance=tolerance)
     if path.is_dir():
         return folder(path, size, upsample=upsample, tolerance=tolerance)
     if path.is_file() and path.suffix == ".npz":
         return npz(path, size, upsample=upsample, tolerance=tolerance)
     state = "is a file of another kind" if path.exists() else "does not exist"
-    raise ValueError(f'source {str(source)!r} {state}; allowed: "embedded", a folder of images, a .npz pack; check the path')
+    raise ValueError(
+        f'source {str(source)!r} {state}; allowed: "embedded", a folder of images, a .npz pack, .parquet files; check the path'
+    )
 
 
 def embedded(
@@ -214,15 +224,15 @@ def embedded(
             corners = _positions(photograph.name, shape, patch, count, overlap, generator)
             cells += [(label, top, left) for top, left in corners]
 
-    def read(index: int) -> Image.Image:
+    def item(index: int) -> np.ndarray:
         label, top, left = cells[index]
-        return Image.fromarray(photograph_pixels(label)[top : top + patch, left : left + patch])
+        return photograph_pixels(label)[top : top + patch, left : left + patch]
 
     return Images(
         size,
         torch.tensor([label for label, _, _ in cells]),
         tuple(photograph.name for photograph in PHOTOGRAPHS),
-        read,
+        item,
         lambda index: f"{PHOTOGRAPHS[cells[index][0]].name} at row {cells[index][1]}, column {cells[index][2]}",
     )
 
@@ -240,7 +250,7 @@ def photograph_pixels(label: int) -> np.ndarray:
             "scikit-learn ≥ 1.5 and scikit-image ≥ 0.24 from their wheels; reinstall them as pyproject.toml asks"
         )
     with Image.open(files[0]) as picture:
-        return np.asarray(_rgb(picture))
+        return np.asarray(rgb(picture))
 
 
 def _positions(
@@ -275,22 +285,16 @@ def folder(path: str | Path, size: int, *, upsample: bool = False, tolerance: fl
             "check the path, or convert them"
         )
     classes = [parts[0] if len(parts) > 1 else "." for parts in (file.relative_to(root).parts for file in files)]
-    names = sorted(set(classes))
+    numbers = {name: number for number, name in enumerate(sorted(set(classes)))}
     return Images(
         size,
-        torch.tensor([names.index(name) for name in classes]),
-        tuple(names),
-        lambda index: _load(files[index]),
+        torch.tensor([numbers[name] for name in classes]),
+        tuple(numbers),
+        lambda index: files[index],
         lambda index: str(files[index]),
         upsample,
         tolerance,
     )
-
-
-def _load(file: Path) -> Image.Image:
-    with Image.open(file) as picture:
-        picture.load()
-        return picture
 
 
 def npz(path: str | Path, size: int, *, upsample: bool = False, tolerance: float = TOLERANCE) -> Images:
@@ -305,7 +309,7 @@ def npz(path: str | Path, size: int, *, upsample: bool = False, tolerance: float
         labels = pack["labels"]
         named = [str(name) for name in pack["class_names"]] if "class_names" in keys else None
         arrays = [pack["images"]] if "images" in keys else [pack["jpeg"], pack["offsets"]]
-    count, read = _arrays(path, arrays[0]) if len(arrays) == 1 else _jpegs(path, arrays[0], arrays[1])
+    count, item = _arrays(path, arrays[0]) if len(arrays) == 1 else _jpegs(path, arrays[0], arrays[1])
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{path}: labels are {labels.dtype} {labels.shape}; allowed: integers, one for each of the {count} images"
@@ -316,16 +320,16 @@ def npz(path: str | Path, size: int, *, upsample: bool = False, tolerance: float
         raise ValueError(f"{path}: label of image {wrong[0]} is {labels[wrong[0]]}; allowed: {allowed}; correct the pack")
     names = named or [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
     numbers = torch.from_numpy(labels.astype(np.int64))
-    return Images(size, numbers, tuple(names), read, lambda index: f"{path}[{index}]", upsample, tolerance)
+    return Images(size, numbers, tuple(names), item, lambda index: f"{path}[{index}]", upsample, tolerance)
 
 
-def _arrays(path: str | Path, images: np.ndarray) -> tuple[int, Callable[[int], Image.Image]]:
+def _arrays(path: str | Path, images: np.ndarray) -> tuple[int, Callable[[int], Item]]:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(f"{path}: images are {images.dtype} {images.shape}; allowed: uint8 (n, H, W, 1 or 3)")
-    return len(images), lambda index: Image.fromarray(images[index].squeeze(-1) if images.shape[-1] == 1 else images[index])
+    return len(images), lambda index: images[index].squeeze(-1) if images.shape[-1] == 1 else images[index]
 
 
-def _jpegs(path: str | Path, blob: np.ndarray, offsets: np.ndarray) -> tuple[int, Callable[[int], Image.Image]]:
+def _jpegs(path: str | Path, blob: np.ndarray, offsets: np.ndarray) -> tuple[int, Callable[[int], Item]]:
     if blob.dtype != np.uint8 or blob.ndim != 1 or offsets.dtype.kind not in "iu" or offsets.ndim != 1 or not len(offsets):
         raise ValueError(
             f"{path}: jpeg is {blob.dtype} {blob.shape}, offsets {offsets.dtype} {offsets.shape}; "
@@ -337,14 +341,35 @@ def _jpegs(path: str | Path, blob: np.ndarray, offsets: np.ndarray) -> tuple[int
             f"{path}: offsets run from {edges[0]} to {edges[-1]}, the blob has {len(blob)} bytes; allowed: "
             "increasing from 0 to its length; the pack is truncated or corrupt: copy it again"
         )
-    return len(edges) - 1, lambda index: Image.open(io.BytesIO(blob[edges[index] : edges[index + 1]].tobytes()))
+    return len(edges) - 1, lambda index: blob[edges[index] : edges[index + 1]].tobytes()
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def opened(item: Item) -> Image.Image:
+    """The picture, decoded at the latest when its pixels are asked for. Raises one of UNREADABLE."""
+    if isinstance(item, Path):
+        with Image.open(item) as picture:
+            picture.load()
+            return picture
+    if isinstance(item, bytes):
+        return Image.open(io.BytesIO(item))
+    return Image.fromarray(item) if isinstance(item, np.ndarray) else item
+
+
+def rgb(picture: Image.Image) -> Image.Image:
     """Three channels of 8 bits; grey is repeated. PIL would clip deeper pixels silently, so they are refused."""
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"pixel mode {picture.mode}; allowed: 8 bits a channel; convert it")
     return picture.convert("RGB")
+
+
+def squared(picture: Image.Image, size: int, upsample: bool, name: str) -> np.ndarray:
+    """`_square`, uint8 (size, size, 3). Raises ValueError, with the image's name, for a smaller picture without `upsample`."""
+    if min(picture.size) < size and not upsample:
+        raise ValueError(
+            f"{name} has {picture.width} × {picture.height} pixels; allowed: ≥ size = {size} "
+            "a side; choose a smaller size, remove it, or pass upsample=True (its high frequencies will be empty)"
+        )
+    return _square(picture, size)
 
 
 def _square(picture: Image.Image, size: int) -> np.ndarray:

@@ -18,7 +18,7 @@ _design = config["imagenet"]["design"]
 rule imagenet_design:
     input:
         data=[] if _design["source"] == "embedded" else [_design["source"]],
-        code=project_files("imagenet.__main__"),
+        code=project_files("imagenet.commands.design"),
     output:
         sigmas=f"{RESULTS}/imagenet/design/sigmas.txt",
         design=f"{RESULTS}/imagenet/design/design.json",
@@ -41,3 +41,177 @@ rule imagenet_design:
     shell:
         "{PYTHON:q} -m imagenet design {params.source:q} --steps {params.steps} --size {params.size} --window {params.window}"
         " --patches {params.patches_per_photograph} --seed {params.seed} --out {params.folder:q} > {log:q} 2>&1"
+
+
+# ---- the pixel model: pack, train, sweep, and the claims read off the sweeps ------------------------------------------
+# What depends on the machine (packs, networks, journals with their images/s) is under runs/; what is reported, beside the rest.
+
+PIXEL = config["imagenet"]["pixel"]
+RUNS = f"{RESULTS}/runs"
+SIDES = ["data", "held-out"] if PIXEL["source"] == "embedded" else ["data"]
+ON_GPU = {"gpu": 1} if PIXEL["device"] == "cuda" else {}
+_names = [run["name"] for run in PIXEL["runs"]]
+if len(set(_names)) != len(_names):
+    raise WorkflowError(f"imagenet.pixel.runs are named {_names}; allowed: no name twice; remedy: rename one")
+if PIXEL["source"] != "embedded" and not os.path.exists(PIXEL["source"]):
+    raise WorkflowError(
+        f"imagenet.pixel.source = {PIXEL['source']!r} does not exist under {os.getcwd()}; allowed: embedded, a folder of images, "
+        "a .npz pack or a folder of parquet files; remedy: correct the path"
+    )
+
+
+def launcher():
+    """What starts a training: torchrun where several GPUs are visible."""
+    if PIXEL["device"] == "cuda":
+        import torch
+
+        count = torch.cuda.device_count()
+        if count > 1:
+            return f"-m torch.distributed.run --standalone --nproc-per-node {count}"
+    return ""
+
+
+def run_folder(name, seed):
+    return f"{RUNS}/{name.replace(' ', '-')}/{seed}"
+
+
+def changes(wildcards):
+    """What a run changes of the settings file, and its seed, as options of the command."""
+    run = next(run for run in PIXEL["runs"] if run["name"].replace(" ", "-") == wildcards.run)
+    return " ".join(f"--set {shlex.quote(change)}" for change in [*run["changes"], f"seed={wildcards.seed}"])
+
+
+rule imagenet_pack:
+    input:
+        data=[] if PIXEL["source"] == "embedded" else [PIXEL["source"]],
+        code=["imagenet/pack.py", "imagenet/data.py", "imagenet/decode.py", "imagenet/table.py"], # as for training
+    output:
+        f"{RUNS}/{{side}}/meta.json",
+    wildcard_constraints:
+        side="data|held-out",
+    params:
+        source=PIXEL["source"],
+        size=PIXEL["size"],
+        patch=PIXEL["patch"],
+        patches=PIXEL["patches_per_photograph"],
+        small="" if PIXEL["source"] == "embedded" else "--upsample", # a few of ImageNet's are smaller than 256 px
+        side=lambda wildcards: "--held-out" if wildcards.side == "held-out" else "",
+        seed=config["seed"],
+        folder=lambda wildcards: f"{RUNS}/{wildcards.side}",
+    log:
+        f"{RESULTS}/logs/imagenet/pack-{{side}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/imagenet/pack-{{side}}.tsv"
+    threads: 1
+    shell:
+        "{PYTHON:q} -m imagenet pack {params.source:q} --size {params.size} --patch {params.patch} --patches {params.patches}"
+        " {params.side} {params.small} --seed {params.seed} --workers {threads} --out {params.folder:q} > {log:q} 2>&1"
+
+
+# The files a network's weights depend on are listed by hand: a comment elsewhere must not retrain it.
+rule imagenet_train:
+    input:
+        data=f"{RUNS}/data/meta.json",
+        settings=PIXEL["settings"],
+        code=[f"imagenet/{name}.py" for name in ("blocks", "model", "objective", "order", "schedules")]
+        + ["theory/per_image.py", "theory/philox.py"],
+    output:
+        f"{RUNS}/{{run}}/{{seed}}/network.pt",
+    params:
+        changes=changes,
+        folder=lambda wildcards: f"{RUNS}/{wildcards.run}/{wildcards.seed}",
+        data=f"{RUNS}/data",
+        device=PIXEL["device"],
+        launcher=launcher(),
+        minutes=f"--max-minutes {PIXEL['minutes']}" if PIXEL["minutes"] else "",
+    log:
+        f"{RESULTS}/logs/imagenet/train-{{run}}-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/imagenet/train-{{run}}-{{seed}}.tsv"
+    threads: 1
+    resources:
+        **ON_GPU,
+    shell:
+        "{PYTHON:q} {params.launcher} -m imagenet train {input.settings:q} --data {params.data:q} --out {params.folder:q} --device {params.device}"
+        " {params.changes} {params.minutes} > {log:q} 2>&1"
+
+
+rule imagenet_evaluate:
+    input:
+        data=[f"{RUNS}/{side}/meta.json" for side in SIDES],
+        network=f"{RUNS}/{{run}}/{{seed}}/network.pt",
+        code=project_files("imagenet.commands.evaluate"),
+    output:
+        f"{RUNS}/{{run}}/{{seed}}/evaluation/measured.nc",
+    params:
+        data=f"{RUNS}/data",
+        held_out=f"--held-out {RUNS}/held-out" if "held-out" in SIDES else "",
+        steps=",".join(map(str, PIXEL["sweep"]["steps"])),
+        samplers=",".join(PIXEL["sweep"]["samplers"]),
+        images=PIXEL["sweep"]["images"],
+        ranges=PIXEL["sweep"]["seed_ranges"],
+        extractor=PIXEL["sweep"]["extractor"],
+        gamma=PIXEL["sweep"]["gamma"],
+        seed=config["seed"],
+        device=PIXEL["device"],
+        folder=lambda wildcards: f"{RUNS}/{wildcards.run}/{wildcards.seed}/evaluation",
+        cache=f"{RUNS}/reference",
+    log:
+        f"{RESULTS}/logs/imagenet/evaluate-{{run}}-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/imagenet/evaluate-{{run}}-{{seed}}.tsv"
+    threads: 1
+    resources:
+        **ON_GPU,
+    shell:
+        "{PYTHON:q} -m imagenet evaluate {input.network:q} --data {params.data:q} {params.held_out} --out {params.folder:q}"
+        " --cache {params.cache:q} --steps {params.steps} --samplers {params.samplers:q} --images {params.images}"
+        " --seed-ranges {params.ranges} --extractor {params.extractor:q} --gamma {params.gamma} --seed {params.seed}"
+        " --device {params.device} > {log:q} 2>&1"
+
+
+def of_runs(runs, file):
+    """run → seed → path."""
+    return {run["name"]: {str(seed): f"{run_folder(run['name'], seed)}/{file}" for seed in run["seeds"]} for run in runs}
+
+
+def pixel_entry(runs, *, sweeps=True, networks=()):
+    """An experiment on the sweeps of `runs` and the networks of the runs named."""
+    files = {"data": f"{RUNS}/data", "sweeps": of_runs(runs, "evaluation/measured.nc") if sweeps else {}}
+    files["checkpoints"] = of_runs([run for run in runs if run["name"] in networks], "network.pt")
+    made = [path for kind in ("sweeps", "checkpoints") for of_seeds in files[kind].values() for path in of_seeds.values()]
+    data = [f"{RUNS}/data/meta.json", *made]
+    return {"category": "Pixel model", "section": "pixel", "data": data, "files": files}
+
+
+EXPERIMENTS["imagenet.few_steps"] = pixel_entry(PIXEL["runs"][:2])
+EXPERIMENTS["imagenet.switches"] = pixel_entry(PIXEL["runs"], networks=_names[1:2])
+EXPERIMENTS["imagenet.two_levels"] = pixel_entry(PIXEL["runs"][:1], sweeps=False, networks=_names[:1])
+_gallery = pixel_entry(PIXEL["runs"], networks=_names[:2])
+
+
+rule imagenet_gallery:
+    input:
+        data=_gallery["data"],
+        code=project_files("imagenet.gallery"),
+    output:
+        table=f"{RUNS}/table.md",
+        figures=report(
+            expand(f"{RESULTS}/imagenet/gallery/{{name}}.svg", name=("samples", "steering", "spectra")),
+            caption="gallery.rst",
+            category="Pixel model",
+            labels=lambda wildcards: {"experiment": "imagenet.gallery", "file": "pictures"},
+        ),
+    params:
+        settings=json.dumps(PIXEL, sort_keys=True),
+        files=json.dumps(_gallery["files"], sort_keys=True),
+        seed=config["seed"],
+        folder=f"{RESULTS}/imagenet/gallery",
+    log:
+        f"{RESULTS}/logs/imagenet/gallery.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/imagenet/gallery.tsv"
+    threads: 1
+    shell:
+        "{PYTHON:q} -m imagenet.gallery --settings {params.settings:q} --files {params.files:q} --seed {params.seed}"
+        " --out {params.folder:q} --table {output.table:q} > {log:q} 2>&1"

@@ -1,11 +1,20 @@
-"""The figure of the atlas: N_ε against d with the fitted laws, error against N, efficiency of every schedule."""
+"""The figure of the atlas: N_ε against d with the fitted laws, error against N, efficiency of every schedule.
+
+    python -m synthetic.atlas_figure results/synthetic/atlas docs/n_epsilon.svg
+
+draws the first of these alone, from the measured.nc of that folder: the figure in README.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import click
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -13,6 +22,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from theory import record
 from theory.record import LINES, MARKERS
 
 SHOWN = ("linear", "EDM ρ = 3", "EDM ρ = 7", "log-uniform", "VP linear clock", "geodesic")
@@ -96,3 +106,69 @@ def _draw_efficiency(ax: Axes, data: xr.Dataset) -> None:
 def _power_of_ten(dim: float) -> str:
     exponent = math.log10(dim)
     return f"$10^{{{exponent:.0f}}}$" if exponent == round(exponent) else f"{dim:g}"
+
+
+# ---- the figure of README ---------------------------------------------------------------------------------------------
+
+PLAIN = {  # schedule → how README names it
+    "linear": "constant denoising",
+    "EDM ρ = 3": "EDM, ρ = 3",
+    "EDM ρ = 7": "EDM, ρ = 7",
+    "log-uniform": "log-uniform",
+    "VP linear clock": "VP clock of paper A",
+    "geodesic": "geodesic",
+}
+
+
+def headline(measured: xr.Dataset, epsilon: float, fit_from: float, method: str = "DDIM") -> Figure:
+    """N_ε against d of a handful of schedules, first mixture: points measured, lines the fitted laws, names at their ends."""
+    figure, ax = plt.subplots(figsize=(7.6, 4.3))
+    data = measured.isel(law=0).sel(integrator=method)
+    dims, last = data.dim.values, float(data.dim[-1])
+    ends = []
+    for k, (name, plain) in enumerate(PLAIN.items()):
+        row = data.sel(schedule=name)
+        steps, fitted = row.steps_needed.values, row.fitted.values
+        kept = (dims >= fit_from) & np.isfinite(fitted) & np.isfinite(steps)
+        ax.plot(dims, steps, color=f"C{k}", marker=MARKERS[k], linestyle="", markersize=5.5, zorder=3)
+        ax.plot(dims[kept], fitted[kept], color=f"C{k}", linestyle=LINES[k], linewidth=1.6)
+        if kept.any():
+            at = int(np.flatnonzero(kept)[-1])
+            ends.append((math.log10(fitted[at]), float(dims[at]), f"{plain}: {_law_text(row)}", k))
+    top = max((height for height, dim, *_ in ends if dim == last), default=0.0)
+    place = -math.inf
+    for height, dim, text, k in sorted(ends):
+        beside = dim < last and height > top  # a line that leaves the figure early is named where it ends
+        place = place if beside else max(height, place + 0.13)
+        where = (dim * 1.6, 10**height) if beside else (last * 1.8, 10**place)
+        ax.annotate(text, where, va="center", color=f"C{k}", annotation_clip=False)
+    ax.set(xscale="log", yscale="log", xlabel="dimension d", ylabel=f"{method} steps for an error below {100 * epsilon:g} %")
+    ax.set_xticks(dims[:: max(1, len(dims) // 6)])
+    ax.minorticks_off()
+    return figure
+
+
+def _law_text(row: xr.Dataset) -> str:
+    """The growth law that AICc chose; "flat" and the exponent where that is below .02, under 5 % a decade."""
+    exponent, best = float(row.exponent), str(row.best.values)
+    if best == "constant":
+        return "constant"
+    if abs(exponent) < 0.02:
+        return f"flat, $d^{{{exponent:.3f}}}$"
+    return f"{float(row.per_decade):+.1f} a decade" if best == "log" else f"∝ $d^{{{exponent:.2f}}}$"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+def main(folder: Path, out: Path) -> None:
+    """Draw N_ε against d from FOLDER/measured.nc into OUT."""
+    mpl.use("Agg")  # no display
+    measured = record.load(folder / "measured.nc")
+    settings = json.loads(measured.attrs["settings"])
+    with record.style():
+        record.save_figure(headline(measured, settings["epsilon"], settings["fit_from"]), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,9 @@
-"""Images: the embedded photographs, folders and packs; what they yield, and what they say when they cannot."""
+"""Images: the embedded photographs, folders, packs and tables; what they yield, and what they say when they cannot."""
 
 import io
+import json
 import socket
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 from imagenet import data
 from imagenet.data import PHOTOGRAPHS, embedded, folder, npz, open_images, photograph_pixels, to_unit
+from imagenet.table import parquet, tables
 
 
 def picture(height=20, width=24, seed=0):
@@ -210,7 +213,7 @@ def test_images_smaller_than_asked(tmp_path):
 @pytest.mark.parametrize(("name", "words"), [("none", "does not exist"), ("a.csv", "is a file of another kind")])
 def test_unknown_sources(tmp_path, name, words):
     (tmp_path / "a.csv").write_text("")
-    with pytest.raises(ValueError, match=rf'{words}; allowed: "embedded", a folder of images, a \.npz pack'):
+    with pytest.raises(ValueError, match=rf'{words}; allowed: "embedded", a folder of images, a \.npz pack, \.parquet files'):
         open_images(tmp_path / name, 16)
 
 
@@ -281,3 +284,124 @@ def test_to_unit():
     assert torch.allclose(levels.diff(), torch.tensor(2 / 255, dtype=torch.float64), rtol=1e-12)
     with pytest.raises(TypeError, match=r"float32; allowed: uint8"):
         to_unit(torch.zeros(3))
+
+
+# Tables
+
+
+def encoded(seed):
+    buffer = io.BytesIO()
+    Image.fromarray(picture(seed=seed)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+class FakeTable:
+    """Rows seed, seed + 1, … in groups; counts how often a group is read."""
+
+    def __init__(self, seed, groups, names=("cat", "dog"), absent=()):
+        self.names, self.groups, self.reads = names, groups, []
+        self.labels = (np.arange(sum(groups)) + seed) % 2
+        self._rows = [None if k in absent else encoded(seed + k) for k in range(sum(groups))]
+
+    def encoded(self, number):
+        self.reads.append(number)
+        start = sum(self.groups[:number])
+        return self._rows[start : start + self.groups[number]]
+
+
+def table_files(tmp_path, *names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_tables_are_read_in_order_group_by_group(tmp_path):
+    """Rows across files and groups, an empty group among them; read in order, each group is read once."""
+    root = table_files(tmp_path, "train-00001-of-00002.parquet", "train-00000-of-00002.parquet", "test-00000-of-00001.parquet")
+    made = {"train-00000-of-00002.parquet": FakeTable(0, (3, 0, 2)), "train-00001-of-00002.parquet": FakeTable(5, (1, 4))}
+    images = parquet(root, 20, open_table=lambda file: made[file.name])
+    assert images.class_names == ("cat", "dog")
+    assert images.labels.tolist() == [k % 2 for k in range(10)]
+    pixels = everything(images, 4)[0]
+    for k in range(10):
+        assert np.array_equal(pixels[k].permute(1, 2, 0).numpy(), picture(seed=k)[:, 2:22])
+    assert [table.reads for table in made.values()] == [[0, 2], [0, 1]]
+    assert np.array_equal(np.array(images.read(7)), picture(seed=7))  # and out of order
+    assert images.name(7) == f"{root}[7]"
+
+
+def test_a_row_without_bytes_is_a_broken_image(tmp_path):
+    root = table_files(tmp_path, "a.parquet")
+    images = parquet(root, 16, tolerance=0.5, open_table=lambda _: FakeTable(0, (4,), absent=(2,)))
+    assert everything(images)[2].tolist() == [0, 1, 3]
+    assert images.broken[2].endswith("[2]: the row holds no image bytes")
+
+
+@pytest.mark.parametrize(
+    ("found", "split", "chosen"),
+    [
+        (["train-0.parquet", "val-0.parquet"], "val", ["val-0.parquet"]),
+        (["data/train/0.arrow", "data/test/0.arrow"], "train", ["data/train/0.arrow"]),
+        (["0.parquet", "1.parquet"], "train", ["0.parquet", "1.parquet"]),
+    ],
+)
+def test_splits_of_tables(tmp_path, found, split, chosen):
+    root = table_files(tmp_path, *found)
+    assert [file.relative_to(root).as_posix() for file in tables(root, split)] == chosen
+
+
+def test_bad_tables(tmp_path):
+    root = table_files(tmp_path, "a.parquet", "b.parquet")
+    makers = iter([FakeTable(0, (2,)), FakeTable(0, (2,), names=("x", "y"))])
+    with pytest.raises(ValueError, match=r"b\.parquet has other class names than .*a\.parquet; allowed: the same; remedy"):
+        parquet(root, 16, open_table=lambda _: next(makers))
+    hidden = FakeTable(0, (2,))
+    hidden.labels = np.array([0, -1])
+    with pytest.raises(ValueError, match=r"label of image 1 is -1; allowed: 0 … 1; remedy: a split that has labels"):
+        parquet(root / "a.parquet", 16, open_table=lambda _: hidden)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no \.parquet or \.arrow file in .*; allowed: at least one"):
+        parquet(tmp_path / "none", 16)
+
+
+def test_tables_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
+    with pytest.raises(
+        ImportError, match=r"a\.parquet needs pyarrow, which is not installed; allowed: .*; remedy: pip install"
+    ):
+        open_images(table_files(tmp_path, "a.parquet"), 16)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_tables_with_pyarrow(tmp_path, suffix):
+    """What `datasets` writes: images as {bytes, path}, class names in the metadata of the schema, several row groups."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, an optional extra, is not installed")
+    rows = [{"bytes": encoded(k), "path": None} for k in range(5)]
+    described = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    table = pyarrow.table({"image": rows, "label": [0, 1, 0, 1, 0]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(described)})
+    if suffix == "parquet":
+        from pyarrow import parquet as writer
+
+        writer.write_table(table, tmp_path / "train-0.parquet", row_group_size=2)
+    else:
+        with pyarrow.OSFile(str(tmp_path / "data-0.arrow"), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table, max_chunksize=2)
+    images = open_images(tmp_path, 20)
+    pixels, labels, _ = everything(images)
+    assert images.class_names == ("cat", "dog")
+    assert labels.tolist() == [0, 1, 0, 1, 0]
+    assert np.array_equal(pixels[3].permute(1, 2, 0).numpy(), picture(seed=3)[:, 2:22])
+    (tmp_path / f"z.{suffix}").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=rf"z\.{suffix} cannot be read .*; allowed: parquet or arrow; remedy"):
+        parquet(tmp_path / f"z.{suffix}", 16)
+
+
+def test_tables_with_other_columns(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, an optional extra, is not installed")
+    from pyarrow import parquet as writer
+
+    writer.write_table(pyarrow.table({"text": ["a"], "label": [0]}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet has the columns text, label; allowed: image or img, and label"):
+        open_images(tmp_path, 16)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from imagenet import checkpoint
 from theory.ledger import COLUMNS, Verdict
 from theory.record import ROOT
 
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.xdist_group("workflow")  # one worker, so that the copy
 # One package each, and what they are for: the rest are found in the workflow itself.
 KNOWN = {"synthetic_dichotomy", "synthetic_atlas", "imagenet_spectra", "imagenet_windows"}
 THEORY = {"theory_verify", "theory_mutate", "theory_figures"}
+# Rules of imagenet that are no experiment: a tool run on our images, and what the pixel model's experiments read.
+MAKERS = {f"imagenet_{name}" for name in ("design", "pack", "train", "evaluate", "gallery")}
 NOTHING = "Nothing to be done"
 
 
@@ -27,7 +30,16 @@ class Project:
 
     def __init__(self, folder):
         self.folder = folder
-        for name in ("Snakefile", "config", "profiles", "theory", "synthetic", "imagenet", "tests/smoke.yaml"):
+        for name in (
+            "Snakefile",
+            "config",
+            "profiles",
+            "theory",
+            "synthetic",
+            "imagenet",
+            "tests/smoke.yaml",
+            "tests/smoke-run.yaml",
+        ):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_dir():
@@ -46,7 +58,7 @@ class Project:
     def experiments(self):
         """The names of the rules that run an experiment, as snakemake lists them."""
         listed = set(self.snakemake("--list-rules").stdout.split())
-        found = {name for name in listed if name.startswith(("synthetic_", "imagenet_"))} - {"imagenet_design"}
+        found = {name for name in listed if name.startswith(("synthetic_", "imagenet_"))} - MAKERS
         assert found >= KNOWN
         return found
 
@@ -84,12 +96,12 @@ class Project:
             path.write_bytes(before)
 
     def bytes(self, results):
-        """The content of every result; logs and benchmarks hold times of day and durations, so they may differ."""
+        """The content of every result. Logs, benchmarks and runs (images/s) hold times and durations, which may differ."""
         folder = self.folder / results
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.relative_to(folder).parts[0] not in ("logs", "benchmarks")
+            if path.is_file() and path.relative_to(folder).parts[0] not in ("logs", "benchmarks", "runs")
         }
 
 
@@ -148,7 +160,7 @@ def test_a_changed_line_reruns_exactly_what_imports_it(project, loaded, name):
     """BITE: rules that list only their own module's file leave results older than the theory they test."""
     expected = {rule for rule, files in loaded.items() if name in files}
     with project.changed(name):
-        assert project.pending() - {"claims", "imagenet_design"} == expected
+        assert project.pending() - {"claims", *MAKERS} == expected
         judged = expected - {"theory_mutate", "theory_figures"}
         assert ("claims" in project.pending()) == bool(judged)
 
@@ -164,8 +176,15 @@ def test_a_changed_line_reruns_exactly_what_imports_it(project, loaded, name):
 )
 def test_a_changed_setting_reruns_exactly_what_reads_it(project, tmp_path, text, expected):
     (tmp_path / "changed.yaml").write_text(text)
-    everything_random = project.experiments() | {"imagenet_design", "claims"}
+    everything_random = project.experiments() | {*MAKERS, "claims"}
     assert project.pending(extra=[tmp_path / "changed.yaml"]) == (everything_random if expected is None else expected)
+
+
+def test_a_comment_in_a_plotting_module_retrains_nothing(project):
+    with project.changed("imagenet/quality.py"):
+        pending = project.pending()
+    assert "imagenet_gallery" in pending
+    assert not pending & {"imagenet_pack", "imagenet_train"}
 
 
 def test_a_lost_file_is_made_again(project):
@@ -177,10 +196,26 @@ def test_a_lost_file_is_made_again(project):
         lost.with_suffix(".away").rename(lost)
 
 
-def test_results_do_not_depend_on_the_number_of_cores(project, tmp_path):
-    (tmp_path / "elsewhere.yaml").write_text("results_dir: results/two")
-    done = project.snakemake(cores=2, extra=[tmp_path / "elsewhere.yaml"])
+@pytest.fixture(scope="module")
+def both(project, tmp_path_factory):
+    """The same workflow again, on two cores, in results/two."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "elsewhere.yaml"
+    elsewhere.write_text("results_dir: results/two")
+    done = project.snakemake(cores=2, extra=[elsewhere])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_networks_do_not_depend_on_the_number_of_cores(project, both):
+    smoke, two = (project.folder / "results" / name / "runs" for name in ("smoke", "two"))
+    networks = sorted(smoke.glob("*/*/network.pt"))
+    assert len(networks) == 5
+    for path in networks:
+        one, other = (checkpoint.read(root / path.relative_to(smoke)) for root in (smoke, two))
+        assert checkpoint.digest(one.ema) == checkpoint.digest(other.ema)
+        assert checkpoint.digest(one.model) == checkpoint.digest(other.model)
+
+
+def test_results_do_not_depend_on_the_number_of_cores(project, both):
     one, two = project.bytes("results/smoke"), project.bytes("results/two")
     assert len(one) > 4 * len(project.experiments()) + 2
     assert list(one) == list(two)

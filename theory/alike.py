@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from theory.target import PART, row_sum
+from theory.target import part_of, row_sum
 
 TRUNCATION = 1e-17  # of L per coordinate, by what a series leaves out
 NEGLIGIBLE = 1e-18  # weights and moments below this are left out of means, which are known to 1e-16
@@ -64,7 +64,7 @@ def posterior_mean(theta: Tensor, nodes: Nodes) -> Tensor:
 
     sums = theta.new_zeros(MOST, len(theta))
     orders = 0
-    for part in deviation.split(PART, -1):
+    for part in deviation.split(part_of(deviation), -1):
         orders = max(orders, add_power_sums(sums, part, scale, size * scale))
     series = torch.zeros_like(w)
     for k in range(orders, 0, -1):
@@ -86,7 +86,8 @@ def posterior_mean(theta: Tensor, nodes: Nodes) -> Tensor:
 def _polynomial(values: Tensor, coefficients: list[Tensor]) -> Tensor:
     """Σ_k coefficients[k]·values^k, one coefficient per row, by Horner's rule."""
     out = torch.empty_like(values)
-    for part, result in zip(values.split(PART, -1), out.split(PART, -1), strict=True):
+    size = part_of(values)
+    for part, result in zip(values.split(size, -1), out.split(size, -1), strict=True):
         result.copy_(coefficients[-1][:, None].expand_as(part))
         for coefficient in coefficients[-2::-1]:
             torch.addcmul(coefficient[:, None], result, part, out=result)

@@ -47,13 +47,14 @@ from torch import Tensor
 from theory import alike
 from theory.alike import NEGLIGIBLE, TRUNCATION
 from theory.stream import Stream
-from theory.target import PART, Law, Level, check_state, row_sum
+from theory.target import Law, Level, check_state, part_of, row_sum
 
 TAIL = 9.0  # Gaussian widths w kept beyond [−J, J]: erfc(9/√2) = 2e-19
 DROP = 42.0  # nodes below e⁻⁴² = 6e-19 of the largest weight are left out of the search
 REACH = (12.0, 0.48)  # half-width of a panel: 12 standard deviations of a mode, but u ≤ 0.45: then (2) needs < 50 terms
 SATURATED = 20.0  # tanh(±20) = ±1 in float64
 ROWS = 32768  # elements per block of rows: they fit the cache
+DEVICE_ROWS = 1 << 26  # on an accelerator: half a gigabyte for each of some ten temporaries
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class CurieWeiss(Law):
     def _blockwise(self, mean_of: Callable[[Tensor], Tensor], x: Tensor, signal: Level, noise: Level) -> Tensor:
         """mean_of(θ) for as many rows at a time as fit the cache."""
         rows, signal, noise = self._rows(x, signal, noise)
-        mean, size = torch.empty_like(rows), max(1, ROWS // self.dim)
+        mean, size = torch.empty_like(rows), max(1, (ROWS if x.device.type == "cpu" else DEVICE_ROWS) // self.dim)
         for block in (slice(k, k + size) for k in range(0, len(rows), size)):
             mean[block] = mean_of(self._evidence(rows[block], signal[block], noise[block]))
         return mean.reshape(x.shape)
@@ -361,7 +362,8 @@ def power_sums(theta: Tensor, centre: Tensor, terms: int) -> tuple[Tensor, Tenso
     """
     spins, log_cosh = torch.empty_like(theta), theta.new_zeros(len(theta))
     sums = theta.new_zeros(terms, len(theta))
-    for part, out in zip(theta.split(PART, -1), spins.split(PART, -1), strict=True):
+    block = part_of(theta)
+    for part, out in zip(theta.split(block, -1), spins.split(block, -1), strict=True):
         value = part + centre[:, None]
         size = value.abs()
         log_cosh += size.sum(-1)
@@ -429,7 +431,8 @@ def add_panel_mean(mean: Tensor, rows: Tensor, moments: Tensor, spins: Tensor) -
     signed = torch.where(moments.abs() > NEGLIGIBLE, moments, 0.0)  # the last terms are often nothing
     signed[:, ::2] *= -1  # −(−1)^k Σ p u^k
     terms = max(2, int(torch.nonzero(signed)[:, 1].max()) + 1)
-    for part, out in zip(spins.split(PART, -1), mean.split(PART, -1), strict=True):
+    block = part_of(spins)
+    for part, out in zip(spins.split(block, -1), mean.split(block, -1), strict=True):
         series = signed[:, terms - 1, None].expand_as(part).clone()
         for k in range(terms - 2, 0, -1):
             torch.addcmul(signed[:, k, None], series, part, out=series)

@@ -8,6 +8,9 @@ An experiment is a module with five names, in this order:
     judge(predicted, measured, settings)   → rows of the ledger, one per claim, or several: A3 may become A3-gm, A3-cw
     draw(predicted, measured, settings)    → Figure: prediction as line, measurement as points with error bars
 
+Where an experiment reads what other rules made (networks, their sweeps), `settings` has one key more, "files": the paths by
+name. It is not among the settings that its results record: those say what was done, not where.
+
 It leaves predicted.nc, measured.nc, verdict.json and figure.svg in one folder. Judge and draw see the datasets
 as read back from disk, so whatever is reported is in a file. One thread, so that bits do not depend on the machine's
 load. The module is imported by its name only: theory knows no experiment.
@@ -60,13 +63,14 @@ def find(module: str) -> Experiment:
     return cast(Experiment, experiment)
 
 
-def run(module: str, settings: Mapping[str, Any], seed: int, folder: Path) -> list[Row]:
+def run(module: str, settings: Mapping[str, Any], seed: int, folder: Path, files: Mapping[str, Any] | None = None) -> list[Row]:
     """Predict, measure, judge and draw; write the four files into `folder`; return the rows."""
     experiment = find(module)
+    recorded, settings = settings, {**settings, "files": files} if files else settings
     log.info("%s: predict", module)
-    _keep(experiment.predict(settings), folder / "predicted.nc", settings, seed)
+    _keep(experiment.predict(settings), folder / "predicted.nc", recorded, seed)
     log.info("%s: measure", module)
-    _keep(experiment.measure(settings, seed), folder / "measured.nc", settings, seed)
+    _keep(experiment.measure(settings, seed), folder / "measured.nc", recorded, seed)
     predicted, measured = record.load(folder / "predicted.nc"), record.load(folder / "measured.nc")
     log.info("%s: judge", module)
     rows = _judged(experiment.judge(predicted, measured, settings), _claims(experiment.CLAIM), module)
@@ -117,7 +121,8 @@ def _expect(value: object, kind: type, what: str) -> None:
         raise TypeError(f"{what} returned {type(value).__name__}; allowed: {kind.__name__}; remedy: see theory/experiment.py")
 
 
-def _settings(_: click.Context, __: click.Parameter, text: str) -> dict[str, Any]:
+def json_option(_: click.Context, __: click.Parameter, text: str) -> dict[str, Any]:
+    """The mapping in a JSON text: what a rule hands to a module."""
     try:
         settings = json.loads(text)
     except ValueError as error:
@@ -129,16 +134,17 @@ def _settings(_: click.Context, __: click.Parameter, text: str) -> dict[str, Any
 
 @click.command()
 @click.argument("module")
-@click.option("--settings", required=True, callback=_settings, help="the experiment's section of the config, as JSON")
+@click.option("--settings", required=True, callback=json_option, help="the experiment's section of the config, as JSON")
+@click.option("--files", callback=json_option, default="{}", help="paths that the experiment reads, by name, as JSON")
 @click.option("--seed", required=True, type=click.IntRange(min=0))
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path))
-def main(module: str, settings: dict[str, Any], seed: int, folder: Path) -> None:
+def main(module: str, settings: dict[str, Any], files: dict[str, Any], seed: int, folder: Path) -> None:
     """Run one experiment, for example synthetic.dichotomy."""
     mpl.use("Agg")  # no display
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    run(module, settings, seed, folder)
+    run(module, settings, seed, folder, files)
 
 
 if __name__ == "__main__":

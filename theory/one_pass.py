@@ -123,16 +123,33 @@ def coefficients(
             f"variances of shape {tuple(law.variances.shape)}; allowed: ({len(law.means)}, 1), isotropic modes; remedy: walk "
             "the law itself with sampler.walk"
         )
-    check_grid(times, schedule)
+    program = deterministic(schedule, times, step)
     check_state(law, z)
     if z.ndim != 2:
         raise ValueError(f"noise of shape {tuple(z.shape)}; allowed: (samples, d); remedy: z[None] for one sample")
+    return coefficients_from(law, program, Products.of(z, law.means, squares=not equal_spreads(law)), keep)
+
+
+def deterministic(schedule: Schedule, times: Tensor, step: Step) -> Program:
+    """The step's numbers on this grid. Raises ValueError for a bad grid, or a stochastic step."""
+    check_grid(times, schedule)
     program = compile_walks(step, [Walk.of(schedule, times)])
     if program.uses(RANDOM):
         raise ValueError(f"{step} draws d fresh numbers at every step; allowed: a deterministic step; remedy: sampler.walk")
-    wanted = {range(len(times))[k] for k in keep}
-    equal = bool((law.variances == law.variances[0]).all())
-    start = np.zeros((1, len(z), 1 + len(law.means)))
+    return program
+
+
+def equal_spreads(law: GaussianMixture) -> bool:
+    """Whether all modes have one: then the weights do not need |z|²."""
+    return bool((law.variances == law.variances[0]).all())
+
+
+def coefficients_from(
+    law: GaussianMixture, program: Program, products: Products, keep: Iterable[int] = (-1,)
+) -> list[Coefficients]:
+    """`coefficients` of a noise that is known by its products alone, on the processor, wherever that noise is."""
+    wanted = {range(len(program.result) + 1)[k] for k in keep}
+    start = np.zeros((1, len(products.noise_square), 1 + len(law.means)))
     start[..., 0] = program.start[0]
     found = [start] if 0 in wanted else []
 
@@ -141,7 +158,7 @@ def coefficients(
             found.append(state)
         return state
 
-    run(program, _posterior(law, Products.of(z, law.means, squares=not equal), program, equal), start, kept)
+    run(program, _posterior(law, products, program, equal_spreads(law)), start, kept)
     return [Coefficients(torch.from_numpy(at[0, :, :1].copy()), torch.from_numpy(at[0, :, 1:].copy())) for at in found]
 
 

@@ -16,15 +16,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-import seaborn as sns
 import xarray as xr
-from cycler import cycler
-from matplotlib.figure import Figure
 
 import theory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("theory", "synthetic", "imagenet")
@@ -40,7 +39,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str], *, settings: Mapping
     `settings` must be JSON (text, finite numbers, true/false, null, lists, mappings); else ValueError.
     """
     labelled = dataset.assign_attrs(settings=_json(settings), seed=int(seed), version=theory.__version__, commit=commit())
-    with _whole(path) as temporary:
+    with whole(path) as temporary:
         labelled.to_netcdf(temporary, engine="h5netcdf")
 
 
@@ -53,6 +52,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write `figure` as SVG. The salt and the missing date make equal figures equal files."""
+    import matplotlib as mpl  # a machine that only trains draws nothing and need not have it
+
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "theory"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
@@ -61,7 +62,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 def atomic_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all. Creates the folder."""
-    with _whole(path) as temporary:
+    with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -72,6 +73,10 @@ def style() -> Iterator[None]:
     Matplotlib's cycle gives line k colour k and dash k; points take MARKERS[k] by hand, since a marker in the
     cycle would also put points on every theory line.
     """
+    import matplotlib as mpl
+    import seaborn as sns
+    from cycler import cycler
+
     colours = sns.color_palette("colorblind", n_colors=len(LINES))
     ours = {
         **sns.axes_style("whitegrid"),
@@ -117,7 +122,7 @@ def _json(settings: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name once the block succeeded, and is removed if it did not."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 # One rule per experiment, named after its module, and the gathering of their verdicts into one ledger.
 
-import json
 from pathlib import Path
 
 for _module, _entry in EXPERIMENTS.items():
@@ -25,7 +24,8 @@ for _module, _entry in EXPERIMENTS.items():
             ),
         params:
             module=_module,
-            settings=json.dumps(config[_package][_name], sort_keys=True),
+            settings=json.dumps(config[_package][_entry.get("section", _name)], sort_keys=True),
+            files=json.dumps(_entry.get("files", {}), sort_keys=True),
             seed=config["seed"],
             folder=_folder,
         log:
@@ -35,7 +35,7 @@ for _module, _entry in EXPERIMENTS.items():
         threads: 1
         shell:
             "{PYTHON:q} -m theory.experiment {params.module} --settings {params.settings:q}"
-            " --seed {params.seed} --out {params.folder:q} > {log:q} 2>&1"
+            " --files {params.files:q} --seed {params.seed} --out {params.folder:q} > {log:q} 2>&1"
 
 
 # The claims are found by listing theory/claims, which the import walk does not see: every one is named here.

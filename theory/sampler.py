@@ -19,7 +19,7 @@ from torch import Tensor
 
 from theory.interpolant import Point, against, point, velocity_coefficients
 from theory.schedule import Schedule, as_time
-from theory.stream import Stream
+from theory.stream import Noise, Stream
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -225,7 +225,7 @@ class Ancestral(Step):
     `start` + k. The step to noise(s) = 0 is the mean. Weak order 1. Needs 0 ≤ γ ≤ 1.
     """
 
-    stream: Stream
+    stream: Noise
     gamma: float = 0.0
     start: int = 0
     order: float = 1

@@ -11,10 +11,21 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class Noise(Protocol):
+    """What a sampler asks of its noise: numpy's (`Stream`), or made on a device (`theory.philox.DeviceStream`)."""
+
+    def child(self, label: object) -> Noise: ...
+
+    def normal(self, count: int, shape: tuple[int, ...], start: int = 0) -> Tensor: ...
+
+    def uniform(self, count: int, start: int = 0) -> Tensor: ...
 
 
 @dataclass(frozen=True)

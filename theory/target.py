@@ -57,9 +57,14 @@ def _level(value: Level) -> Tensor:
 PART = 16384  # coordinates per pass of a sum: below 32768 torch sums a row in one order, whatever its neighbours and threads
 
 
+def part_of(values: Tensor) -> int:
+    """Coordinates to visit at a time: what a processor's cache holds; on an accelerator, which pays by the launch, all."""
+    return PART if values.device.type == "cpu" else max(PART, values.shape[-1])
+
+
 def row_sum(values: Tensor) -> Tensor:
-    """Σ over the last axis, the same bits in any batch and with any number of threads."""
-    if values.shape[-1] <= PART:
+    """Σ over the last axis, on a processor the same bits in any batch and with any number of threads."""
+    if values.shape[-1] <= part_of(values):
         return values.sum(-1)
     return torch.stack([part.sum(-1) for part in values.split(PART, -1)], -1).sum(-1)
 

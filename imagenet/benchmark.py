@@ -1,0 +1,167 @@
+"""What our loops cost against the bare network, as ratios in one run: `python -m imagenet.benchmark [NAME …]`, all by default.
+
+As `theory.benchmark`, whose table this prints: ours and the alternative in turn, best of several, CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from imagenet import settings
+from imagenet.distributed import World
+from imagenet.generate import Generator
+from imagenet.knowledge import Knowledge
+from imagenet.model import ResidualUViT
+from imagenet.pack import Options, pack
+from imagenet.prior import POOLED, Mixture, Prior
+from imagenet.request import Request
+from imagenet.settings import Model, Noise, Run, Training
+from imagenet.train import Session
+from imagenet.trainer import Trainer
+from theory.benchmark import Cost, best_of, line, threads
+from theory.per_image import Basis
+from theory.philox import DeviceStream
+from theory.spectrum import rings
+
+MODELS = Path(__file__).resolve().parents[1] / "config" / "model"
+CLASSES = 10
+
+
+def _model(name: str) -> Model:
+    return settings.build(Model, settings.load(MODELS / f"{name}.yaml"), name)
+
+
+# ---- generation -----------------------------------------------------------------------------------------------------------
+
+
+def power_law_knowledge(size: int) -> Knowledge:
+    """Of a data set that never was: ten classes, slopes about 2.5 ± .3, as photographs have."""
+    basis = Basis.none(rings(size, size))
+    mixture = Mixture(np.ones(1), np.array([[3.0, 2.5]]), np.diag([0.5, 0.3])[None])
+    names = tuple(f"class {k}" for k in range(CLASSES))
+    counts, theta = torch.full((CLASSES,), 100), torch.tensor([[3.0, 2.5]], dtype=torch.float64)
+    return Knowledge(size, names, counts, theta, 0.2 * size**2, Prior({POOLED: mixture}, names, basis))
+
+
+def generation(repeats: int = 3) -> list[Cost]:
+    """Drawing a batch, schedules and noise of each image included, against as many forward passes of the network alone."""
+    out = []
+    for name, batch, steps in (("nano32", 32, 8), ("small32", 4, 4)):
+        model = _model(name)
+        network = ResidualUViT(model, CLASSES).eval()
+        for kind in ("shifted cosine", "spectral"):
+            run = Run(name, model, Training(1, 1), Noise(kind))
+            generator = Generator(run, network, power_law_knowledge(model.resolution))
+            stages: dict[str, Callable[[], object]] = {"forward": partial(_forward, network, model, batch, steps)}
+            for sampler in ("ancestral", "DDIM"):
+                stages[sampler] = partial(generator.sample, Request(sampler, steps, count=batch, batch=batch))
+            with threads(1):
+                best = best_of(stages, repeats)
+            for sampler in ("ancestral", "DDIM"):
+                case = f"{name}, {kind}, {sampler}, {batch} images, {steps} steps"
+                out.append(Cost("generation", case, best[sampler], best["forward"], "s", "forward passes", 1 / 0.95))
+    return out
+
+
+@torch.no_grad()
+def _forward(network: ResidualUViT, model: Model, batch: int, steps: int) -> Tensor:
+    z = DeviceStream(0).normal(batch, (3, model.resolution, model.resolution))
+    labels, level = torch.arange(batch) % CLASSES, torch.linspace(-5, 5, batch)
+    for _ in range(steps):
+        predicted = network(z, labels, level, level + 5, level - 5)
+    return predicted
+
+
+# ---- training -------------------------------------------------------------------------------------------------------------
+
+
+def training(repeats: int = 3) -> list[Cost]:
+    """A step of the training loop against forward, backward and optimiser's step of the same network on one batch.
+
+    The loop's step has all that comes at every step: images, order, schedule, noise, clipping, averages, watching; not what
+    comes at intervals: reports, samples, checkpoints. Data-wait is wall seconds, of the loop's own.
+    """
+    out = []
+    with TemporaryDirectory() as folder, threads(1):
+        packed = pack("embedded", Path(folder) / "pack", 32, Options(patches=8), workers=1)
+        # small32 at 4 images gave 1.02 and 1.12 on a busy machine at first look: clipping, norm and average pass over 24
+        # million weights whatever the batch, and real batches have 512.
+        for name, batch in (("nano32", 32), ("small32", 8)):
+            for kind in ("shifted cosine", "spectral"):
+                run = Run(name, _model(name), Training(1_000_000, batch), Noise(kind))
+                looped = Looped(Session(Trainer(run, packed, World(0, 1, torch.device("cpu"))), Path(folder)))
+                bare = Bare(run, len(packed.class_names))
+                best = best_of({"loop": looped.step, "bare": bare.step}, repeats)
+                looped.close()
+                case = f"{name}, {kind}, batches of {batch}"
+                against = "forward, backward, step"
+                out.append(Cost("training", f"{case}, a step", best["loop"], best["bare"], "s", against, 1 / 0.9))
+                out.append(Cost("training", f"{case}, data-wait", looped.waited, looped.seconds, "s", "wall", 0.02))
+    return out
+
+
+class Looped:
+    """The steps of a training, one at a time."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._batches = session, session.trainer.feed.batches(0, 1_000_000)
+        self.waited = self.seconds = 0.0
+
+    def step(self) -> None:
+        begun = time.perf_counter()
+        batch, waited = next(self._batches)
+        self._session.guarded(batch)
+        self._session.watch()
+        self._session.clock.count(len(batch), waited)
+        if self._session.trainer.step > 1:  # the first batch has nothing to hide behind
+            self.waited += waited
+            self.seconds += time.perf_counter() - begun
+
+    def close(self) -> None:
+        self._batches.close()  # type: ignore[attr-defined]
+
+
+class Bare:
+    """The network, torch's AdamW and a batch that is there already."""
+
+    def __init__(self, run: Run, classes: int) -> None:
+        self._network = ResidualUViT(run.model, classes).train()
+        self._optimizer = torch.optim.AdamW(self._network.parameters(), 1e-4, fused=True)
+        size, side = run.training.batch, run.model.resolution
+        level = torch.linspace(-5, 5, size)
+        self._inputs = (torch.randn(size, 3, side, side), torch.arange(size) % classes, level, level + 5, level - 5)
+        self._target = torch.randn(size, 3, side, side)
+
+    def step(self) -> None:
+        loss = (self._network(*self._inputs) - self._target).square().mean()
+        loss.backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+
+BENCHMARKS: dict[str, Callable[[], list[Cost]]] = {"generation": generation, "training": training}
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+def main(names: tuple[str, ...]) -> None:
+    """Run the benchmarks NAMES (all by default) and print their table."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        raise click.BadParameter(f"unknown benchmark {', '.join(unknown)}; allowed: {', '.join(BENCHMARKS)}")
+    for name in names or BENCHMARKS:
+        for cost in BENCHMARKS[name]():
+            click.echo(line(cost))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `python -m imagenet`, one module each, with a click command called `command`."""

@@ -1,0 +1,122 @@
+"""`python -m imagenet generate CHECKPOINT --out FOLDER`: draw images, alone or in parallel under torchrun."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import get_args
+
+import click
+import torch
+
+from imagenet import samples
+from imagenet.denoiser import Guidance
+from imagenet.generate import load_generator, tile
+from imagenet.request import Levels, Request, Theta
+from theory.sampler import STEPS
+from theory.schedule import Gauge
+
+
+def _labels(_: click.Context, __: click.Parameter, text: str) -> object:
+    """balanced, as data, or numbers separated by commas."""
+    if not text.replace(",", "").replace(" ", "").isdigit():
+        return text  # a wrong word is answered by Request
+    return tuple(int(word) for word in text.split(",") if word.strip())
+
+
+def _device(name: str) -> torch.device:
+    """Raises ValueError for CUDA that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f"device = {name}, but CUDA is not available; allowed: cpu, auto; remedy: --device cpu")
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    return device
+
+
+@click.command("generate")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder of the images")
+@click.option("--count", default=64, show_default=True, help="images")
+@click.option("--first", default=0, show_default=True, help="number of the first image; image k is the same in every command")
+@click.option("--sampler", default="ancestral", show_default=True, type=click.Choice(list(STEPS)))
+@click.option("--steps", default=32, show_default=True, help="steps of the sampler")
+@click.option("--gamma", default=0.3, show_default=True, help="of ancestral: 0 the posterior's noise, 1 the forward step's")
+@click.option("--guidance", default=1.0, show_default=True, help="weight of classifier-free guidance, 1 for none")
+@click.option("--interval", nargs=2, type=float, default=(-float("inf"), float("inf")), help="λ, low and high, of guidance")
+@click.option("--labels", default="balanced", show_default=True, callback=_labels, help='"as data", or numbers: 3 or 0,4,7')
+@click.option(
+    "--theta", default="as trained", show_default=True, type=click.Choice(get_args(Theta)), help="spectral parameters"
+)
+@click.option("--slope", default=1.0, show_default=True, help="factor on the slope of the spectrum")
+@click.option("--amplitude", default=1.0, show_default=True, help="factor on the power of the spectrum")
+@click.option("--levels", default="own", show_default=True, type=click.Choice(get_args(Levels)), help="or a form of paper A")
+@click.option("--gauge", default="variance preserving", show_default=True, type=click.Choice(get_args(Gauge)))
+@click.option("--clip/--no-clip", default=True, show_default=True, help="the posterior mean, to [−1, 1]")
+@click.option("--batch", default=64, show_default=True, help="images at a time")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--format", "form", default="npz", show_default=True, type=click.Choice(get_args(samples.Format)))
+@click.option("--grid", is_flag=True, help="also write grid.png of the first 64 images")
+@click.option("--ema/--no-ema", default=True, show_default=True, help="averaged weights")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto takes CUDA if it is there")
+@click.option("--bfloat16", is_flag=True, help="matrix products in bfloat16")
+@click.option("--compile", "compiled", is_flag=True, help="the network, by torch.compile")
+@click.option("--graphs", is_flag=True, help="forward passes as CUDA graphs")
+@click.option("--rank", type=int, envvar="RANK", default=0, show_default="RANK, or 0", help="number of this process")
+@click.option("--world", type=int, envvar="WORLD_SIZE", default=1, show_default="WORLD_SIZE, or 1", help="number of processes")
+def command(
+    checkpoint: Path,
+    folder: Path,
+    count: int,
+    first: int,
+    sampler: str,
+    steps: int,
+    gamma: float,
+    guidance: float,
+    interval: tuple[float, float],
+    labels: tuple[int, ...],
+    theta: Theta,
+    slope: float,
+    amplitude: float,
+    levels: Levels,
+    gauge: Gauge,
+    clip: bool,
+    batch: int,
+    seed: int,
+    form: samples.Format,
+    grid: bool,
+    ema: bool,
+    device: str,
+    bfloat16: bool,
+    compiled: bool,
+    graphs: bool,
+    rank: int,
+    world: int,
+) -> None:
+    """Draw images from CHECKPOINT: a training's folder, or a file of weights with knowledge.npz and prior.npz beside it.
+
+    The same command continues where it was stopped; torchrun, or --rank and --world, share the work.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        request = Request(
+            sampler, steps, gamma, Guidance(guidance, *interval), labels, theta, slope, amplitude, levels, gauge, clip,
+            first, count, batch, seed,
+        )  # fmt: skip
+        autocast = torch.bfloat16 if bfloat16 else None
+        generator = load_generator(
+            checkpoint, ema=ema, device=_device(device), autocast=autocast, compiled=compiled, graphs=graphs
+        )
+        made = samples.write(generator, request, folder, form=form, rank=rank, world=world)
+        if grid and rank == 0:
+            samples.save_png(folder / "grid.png", tile(generator.draw(request, first, min(count, 64)).pixels, 8))
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f"Written: {made}" if made else f"Share of process {rank} of {world} written to {folder}; others are not finished"
+    )

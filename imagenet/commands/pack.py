@@ -1,0 +1,71 @@
+"""`python -m imagenet pack SOURCE --size 32 --out FOLDER`: images, once, into a folder that training reads by memory map."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import click
+
+from imagenet.data import TOLERANCE
+from imagenet.pack import Options, pack, renew_spectra
+
+
+@click.command("pack")
+@click.argument("source", default="embedded")
+@click.option("--size", default=32, show_default=True, help="side of the packed images, px")
+@click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder of the pack")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="decoding processes; by default one per core if there is much to do"
+)
+@click.option("--split", default="train", show_default=True, help="of a source that has a folder or tables for each")
+@click.option("--held-out", is_flag=True, help="the embedded photographs kept from training")
+@click.option("--patches", default=300, show_default=True, help="random patches of each embedded photograph")
+@click.option("--patch", type=int, help="side of those patches before filtering, px; by default 4 × size, at most 128")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="of the choice of patches")
+@click.option("--taper", type=click.Choice(["hann", "none"]), default="hann", show_default=True, help="of the spectra")
+@click.option("--upsample", is_flag=True, help="take images smaller than size")
+@click.option("--tolerance", default=TOLERANCE, show_default=True, help="share of images that may be broken")
+@click.option("--spectra", is_flag=True, help="only compute the spectra of the pack at --out anew")
+def command(
+    source: str,
+    size: int,
+    folder: Path,
+    workers: int | None,
+    split: str,
+    held_out: bool,
+    patches: int,
+    patch: int | None,
+    seed: int,
+    taper: str,
+    upsample: bool,
+    tolerance: float,
+    spectra: bool,
+) -> None:
+    """Pack the images at SOURCE; run again to continue after an interruption.
+
+    SOURCE is a folder with a folder for each class (or with train/, as ILSVRC has), an .npz pack, .parquet files or a folder of
+    them, or the word embedded.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    side = patch if patch is not None else max(size, min(4 * size, 128))
+    options = Options(
+        split=split,
+        held_out=held_out,
+        patches=patches,
+        patch=side,
+        seed=seed,
+        taper=None if taper == "none" else taper,
+        upsample=upsample,
+        tolerance=tolerance,
+    )
+    began = time.monotonic()
+    try:
+        packed = renew_spectra(folder, options) if spectra else pack(source, folder, size, options, workers=workers)
+    except (ValueError, OSError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f"{folder}: {len(packed)} images of {packed.size} px in {len(packed.class_names)} classes, "
+        f"{packed.images.nbytes / 1e6:.1f} MB, {time.monotonic() - began:.1f} s, fingerprint {packed.fingerprint}"
+    )

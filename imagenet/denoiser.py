@@ -1,0 +1,242 @@
+"""A network as a denoiser: the (x, signal, noise) → E[data | x] that the samplers of `theory.sampler` walk with.
+
+The network knows variance-preserving states only. A state x = signal·data + noise·ε of any gauge becomes one by a number,
+
+    z = x/√(signal² + noise²),   λ = 2 log(signal/noise),   a² = sigmoid(λ), s² = sigmoid(−λ),
+
+and what is predicted at z, velocity v = a·ε − s·data, data or ε, is turned into data by `theory.interpolant.convert`: z is a
+circle with signal cos φ and noise sin φ, whose rates in φ are −s and a.
+
+Outside the levels the network was trained on. Below λ(1) it is told λ(1), and data is solved for at λ(1), so that a start from
+signal = 0 is finite: the network's guess from noise. Above λ(0) it is told λ(0), and data is solved for at the true λ, so that
+x/signal is the limit at noise = 0, which is exact.
+
+Guidance (Ho and Salimans, arXiv 2207.12598) is linear, null + w·(labelled − null), in an interval of λ only (Kynkäänniemi et
+al., arXiv 2404.07724; the interval in λ, since per-image schedules give t no common meaning, is ours). First guide, then clip
+the data to [−1, 1].
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imagenet.objective import Network
+from theory.interpolant import Kind, Point, against, convert
+from theory.sampler import Flow, Memory, Step
+from theory.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Weight w inside low ≤ λ ≤ high. w = 1 is none; the label is dropped for the second evaluation. EDM2-XXL's best,
+    in its latents: 2.0 on ς from .28 to 1.61, that is λ from −.95 to 2.55. Raises ValueError for w < 0 or an empty interval."""
+
+    weight: float = 1.0
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"guidance weight = {self.weight}; allowed: finite and ≥ 0; remedy: 1 for none")
+        if not self.low <= self.high:  # NaN too
+            raise ValueError(
+                f"guidance for λ from {self.low} to {self.high}; allowed: low ≤ high; remedy: λ = log(signal²/noise²) is large "
+                "near the data, so give the noisier end first"
+            )
+
+    def inside(self, log_snr: Tensor) -> Tensor:
+        """Where the weight applies: bool, shape of λ; nowhere at weight 1."""
+        if self.weight == 1:
+            return torch.zeros_like(log_snr, dtype=torch.bool)
+        return (log_snr >= self.low) & (log_snr <= self.high)
+
+
+def vp_point(log_snr: Tensor, x: Tensor) -> Point:
+    """The variance-preserving state at λ (batch,) as a point of the circle, in x's dtype: rates −s and a, so W = a² + s²."""
+    a, s = (against(torch.exp(0.5 * F.logsigmoid(sign * log_snr.double())).to(x.dtype), x) for sign in (1, -1))
+    return Point(a, s, -s, a)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkDenoiser:
+    """E[data | x] of a batch of images by a network; called with (x, signal, noise) as a law's `denoise`.
+
+    labels (batch,) int64, `null_label` for none; start, end: λ(0) and λ(1) that the network is told, (batch,).
+    clip      data to [−1, 1] after guidance
+    inputs    dtype of what the network is given; autocast: of its matrix products, None for that of its weights
+    fixed     evaluate twice for all images or for none, so that shapes are few: for compiled networks and CUDA graphs
+    """
+
+    network: Network
+    prediction: Kind
+    labels: Tensor
+    start: Tensor
+    end: Tensor
+    null_label: int
+    guidance: Guidance = field(default_factory=Guidance)
+    clip: bool = True
+    inputs: torch.dtype = torch.float32
+    autocast: torch.dtype | None = None
+    fixed: bool = False
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+        """The posterior mean of the data, of x's shape and dtype; signal and noise 0-dim or one per image."""
+        signal, noise = (value.double().reshape(-1).expand(len(x)) for value in (signal, noise))
+        z = x / against(torch.sqrt(signal**2 + noise**2).to(x.dtype), x)
+        log_snr = 2 * (torch.log(signal) - torch.log(noise))
+        start, end = self.start.double(), self.end.double()
+        predicted = self._guided(z, torch.clamp(log_snr, min=end, max=start), log_snr)
+        data = convert(predicted.to(x.dtype), z, vp_point(torch.maximum(log_snr, end), z), self.prediction, "data")
+        if self.prediction == "data":  # the other two give z itself at noise = 0
+            data = torch.where(against(noise == 0, x), z, data)
+        return data.clamp(-1, 1) if self.clip else data
+
+    def _guided(self, z: Tensor, told: Tensor, log_snr: Tensor) -> Tensor:
+        inside = self.guidance.inside(log_snr)
+        count = int(inside.sum()) if self.guidance.weight != 1 else 0
+        if count == 0:
+            return self._evaluate(z, self.labels, told, self.start, self.end)
+        if self.fixed or count == len(z):
+            chosen = torch.arange(len(z), device=z.device)
+        else:
+            chosen = torch.nonzero(inside)[:, 0]
+        null = torch.full_like(self.labels[chosen], self.null_label)
+        both = self._evaluate(
+            torch.cat([z, z[chosen]]),
+            torch.cat([self.labels, null]),
+            *(torch.cat([value, value[chosen]]) for value in (told, self.start, self.end)),
+        )
+        labelled, unlabelled = both[: len(z)], both[len(z) :]
+        weight = torch.where(inside[chosen], self.guidance.weight, 1.0).to(both.dtype)
+        guided = labelled.clone()
+        guided[chosen] = torch.lerp(unlabelled, labelled[chosen], against(weight, unlabelled))  # weight 1: labelled, to the bit
+        return guided
+
+    def _evaluate(self, z: Tensor, labels: Tensor, log_snr: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        device = z.device.type
+        mixed = contextlib.nullcontext() if self.autocast is None else torch.autocast(device, self.autocast)
+        with mixed:
+            return self.network(z.to(self.inputs), labels, *(value.to(self.inputs) for value in (log_snr, start, end)))
+
+
+# ---- what a walk of images needs beside theory's steps ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ended(Schedule):
+    """The base schedule with noise 0 and signal 1 at t = 0 exactly: a step to there returns the posterior mean.
+
+    A schedule of images ends at a finite λ(0), where noise is no longer seen. N steps on `theory.sampler.grid` evaluate the
+    network at t = 1, 1 − 1/N, …, 1/N; theory's steps take noise(s) = 0 for the end and return E[data | x] of the last of these
+    (SiD2's last step without noise, completed). To spend the N-th evaluation at λ(0) instead costs DDIM on power-law spectra
+    a fifth of W₂² at N = 8 and gains nothing at 32. For steps in λ or ς only: the rates are the base's.
+    """
+
+    base: Schedule
+
+    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        signal, noise = self.base.coefficients(t)
+        end = t == 0
+        return torch.where(end, torch.ones_like(signal), signal), torch.where(end, torch.zeros_like(noise), noise)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        return self.base.kinks
+
+
+@dataclass(frozen=True, eq=False)
+class AtNodes(Schedule):
+    """A schedule at the nodes of a grid from 1 to 0 only, (steps + 1, *batch) each: made once in float64, rounded to a dtype.
+
+    A walk asks for the same few coefficients several times a step, and float64 ones, a number per image, would turn all of its
+    arithmetic into float64. Asked for another time, it answers with the nearest node; it has no rates.
+    """
+
+    signals: Tensor
+    noises: Tensor
+
+    @classmethod
+    def of(cls, base: Schedule, times: Tensor, dtype: torch.dtype) -> AtNodes:
+        """`times`: `theory.sampler.grid(steps)`, float64."""
+        shared = base.coefficients(times[0])[0].ndim == 0
+        signals, noises = base.coefficients(times if shared else times[:, None])
+        return cls(signals.to(dtype), noises.to(dtype))
+
+    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        node = torch.round((1 - t) * (len(self.signals) - 1)).long()
+
+        def at(values: Tensor) -> Tensor:  # not values[node], which would wait for the number on an accelerator
+            return torch.index_select(values, 0, node.reshape(-1)).reshape(node.shape + values.shape[1:])
+
+        return at(self.signals), at(self.noises)
+
+
+@dataclass(frozen=True)
+class Stored(Step):
+    """A step whose result is kept in `dtype`: rates are float64, and per image would turn the state into float64."""
+
+    step: Step
+    dtype: torch.dtype
+    order: float = field(init=False)
+    evaluations: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", self.step.order)
+        object.__setattr__(self, "evaluations", self.step.evaluations)
+
+    def __call__(self, flow: Flow, x: Tensor, t: Tensor, s: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None]:
+        state, data = self.step(flow, x, t, s, memory)
+        return state.to(self.dtype), data
+
+
+# ---- CUDA graphs --------------------------------------------------------------------------------------------------------
+
+
+class Graphed:
+    """A network whose forward pass is recorded once for each shape of its arguments and replayed: one launch, not hundreds.
+
+    Small networks wait for launches, not for arithmetic. On another device than CUDA the network is called as it is. Weights
+    may change in place between calls; replacing a parameter's tensor leaves the recording at the old one.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._recorded: dict[tuple[object, ...], tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Tensor]] = {}
+
+    def __call__(self, z: Tensor, labels: Tensor, log_snr: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        if z.device.type != "cuda":
+            return self.network(z, labels, log_snr, start, end)
+        inputs = (z, labels, log_snr, start, end)
+        key = (z.shape, z.dtype, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
+        if key not in self._recorded:
+            self._recorded[key] = self._record(inputs)
+        graph, kept, result = self._recorded[key]
+        for target, source in zip(kept, inputs, strict=True):
+            target.copy_(source)
+        graph.replay()
+        return result.clone()  # the recording's own output is overwritten by the next call
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Tensor]:
+        kept = tuple(value.clone() for value in inputs)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # libraries choose their kernels, and allocate, before the recording
+            for _ in range(3):
+                self.network(*kept)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        cached = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)  # a cast kept from outside would be freed under the recording
+        try:
+            with torch.cuda.graph(graph):
+                result = self.network(*kept)
+        finally:
+            torch.set_autocast_cache_enabled(cached)
+        return graph, kept, result

@@ -1,0 +1,170 @@
+"""Images on disk: drawn by any number of processes in any number of goes, the same in the end as by one in one.
+
+    parts/00000064.npz     a batch, named by its first image; process r of R draws the batches r, r + R, r + 2R, …
+    samples.npz            all of them: arr_0 uint8 (n, side, side, 3), as ADM's evaluation reads, and labels int64 (n,)
+    images/0007/000123.png with format "png" instead: one file per image, in the folder of its class
+    request.json           what was asked for, of which weights: another request is not mixed with this one
+
+A finished batch is a file under its name (`theory.record.whole`), and is not drawn again. Whichever process finds all batches
+there writes samples.npz; two that find it at once write the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from imagenet.generate import Drawn, Generator
+from imagenet.request import Request, require
+from imagenet.settings import as_dict, differences
+from theory import record
+from theory.progress import progress
+
+log = logging.getLogger(__name__)
+
+Format = Literal["npz", "png"]
+FINAL, PARTS, IMAGES, ASKED = "samples.npz", "parts", "images", "request.json"
+_DATE = (1980, 1, 1, 0, 0, 0)  # of every member of the archive, so that equal content is equal bytes
+
+
+def write(
+    generator: Generator, request: Request, folder: str | Path, *, form: Format = "npz", rank: int = 0, world: int = 1
+) -> Path | None:
+    """Draw this process's share of what is not in `folder` yet.
+
+    Gives samples.npz, or the folder of images, if all is there now, else None. Raises ValueError for a folder that holds
+    another request, for a rank outside 0 … world − 1, and as `Generator.check`.
+    """
+    require(form in get_args(Format), f"format = {form!r}", ", ".join(get_args(Format)), "npz")
+    require(0 <= rank < world, f"rank = {rank} of {world}", "0 … world − 1", "the variables RANK and WORLD_SIZE of torchrun")
+    generator.check(request)
+    target = Path(folder)
+    _same(
+        target / ASKED, {"request": request.plain(), "run": as_dict(generator.run), "weights": generator.identity, "form": form}
+    )
+    starts = range(request.first, request.first + request.count, request.batch)
+    mine = starts[rank::world]
+
+    def finished(first: int) -> bool:
+        if form == "npz":
+            return _part(target, first).is_file()
+        labels = generator.labels(replace(request, first=first, count=_count(request, first))).tolist()
+        return all(_png(target, number, label).is_file() for number, label in enumerate(labels, start=first))
+
+    waiting = [] if (target / FINAL).is_file() else [first for first in mine if not finished(first)]
+    if len(waiting) < len(mine):
+        log.info("%d of %d batches are in %s already", len(mine) - len(waiting), len(mine), target)
+    for first in progress(waiting, "batches of images"):
+        drawn = generator.draw(request, first, _count(request, first))
+        _keep_png(target, drawn) if form == "png" else _keep_part(target, drawn)
+    if form == "png":
+        return target / IMAGES if all(map(finished, starts)) else None
+    return assemble(target, request)
+
+
+def _count(request: Request, first: int) -> int:
+    return min(request.batch, request.first + request.count - first)
+
+
+def _same(path: Path, asked: dict[str, object]) -> None:
+    """Raises ValueError, naming the differences, if `path` tells of another request; writes it if there is none."""
+    if not path.is_file():
+        record.atomic_text(path, json.dumps(asked, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        differing = differences(found, json.loads(json.dumps(asked)))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a request ({error}); allowed: what was written there; remedy: another folder"
+        ) from error
+    require(
+        not differing,
+        f"{path.parent} holds images of another request: {'; '.join(differing)} (there, and now)",
+        "the same request",
+        "another folder, or empty this one",
+    )
+
+
+def _part(folder: Path, first: int) -> Path:
+    return folder / PARTS / f"{first:08d}.npz"
+
+
+def _png(folder: Path, number: int, label: int) -> Path:
+    return folder / IMAGES / f"{label:04d}" / f"{number:06d}.png"
+
+
+def _keep_part(folder: Path, drawn: Drawn) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, images=drawn.pixels.permute(0, 2, 3, 1).cpu().numpy(), labels=drawn.labels.cpu().numpy())
+    with record.whole(_part(folder, drawn.first)) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def _keep_png(folder: Path, drawn: Drawn) -> None:
+    pixels, labels = drawn.pixels.permute(0, 2, 3, 1).cpu().numpy(), drawn.labels.tolist()
+    for number, (image, label) in enumerate(zip(pixels, labels, strict=True), start=drawn.first):
+        save_png(_png(folder, number, label), image)
+
+
+def save_png(path: str | Path, picture: np.ndarray) -> None:
+    """uint8 (H, W, 3) as a PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    with record.whole(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+# ---- all parts into one file --------------------------------------------------------------------------------------------
+
+
+def assemble(folder: str | Path, request: Request) -> Path | None:
+    """samples.npz of all parts, which are then removed; None while one is missing. Holds one batch in memory at a time."""
+    target = Path(folder)
+    final = target / FINAL
+    parts = [_part(target, first) for first in range(request.first, request.first + request.count, request.batch)]
+    if not final.is_file():
+        if not all(part.is_file() for part in parts):
+            return None
+        try:
+            _join(final, parts, request.count)
+        except FileNotFoundError:  # another process was faster, and has removed the parts
+            if not final.is_file():
+                raise
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return final
+
+
+def _join(final: Path, parts: Sequence[Path], count: int) -> None:
+    labels = np.concatenate([_read(part)[1] for part in parts])
+    shape = (count, *_read(parts[0])[0].shape[1:])
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with record.whole(final) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        with archive.open(zipfile.ZipInfo("arr_0.npy", _DATE), "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, header)
+            for part in progress(parts, "joining batches"):
+                member.write(np.ascontiguousarray(_read(part)[0]).tobytes())
+        with archive.open(zipfile.ZipInfo("labels.npy", _DATE), "w") as member:
+            np.lib.format.write_array(member, labels)
+
+
+def _read(part: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(part, allow_pickle=False) as stored:
+            return stored["images"], stored["labels"]
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy each have their own
+        raise ValueError(
+            f"{part} cannot be read ({error}); allowed: a batch written here; remedy: remove it and start the command again"
+        ) from error

@@ -1,0 +1,156 @@
+"""Two levels: one trained network through the variance-preserving and the variance-exploding interpolant, few steps each.
+
+Aranguri, Biroli, Mézard and Vanden-Eijnden (arXiv 2501.00988) find that under constant denoising in high dimension VP loses the
+high-level feature (which mode, here: which class) and keeps the low-level one (the spread inside a mode, here: power at high
+frequencies), and VE the reverse; they show it on pretrained models of faces. Here the baseline network, asked for no class
+(guidance weight 0: the null label alone), is walked by Euler through signal = 1 − t and noise t (VP) or √d·t (VE), where
+d = 3·side².
+
+    high level   how far the classes of samples are from the data's proportions: total variation, the classifier's own mistakes
+                 allowed for (`imagenet.metric.proportion_error`)
+    low level    mean |Δ log R| of the highest octave of frequency
+
+Predicted beside the low level: what Euler's steps alone leave of the data's spectrum, every frequency Gaussian
+(`imagenet.discretisation`). For the high level the source gives an order, no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from imagenet import metric
+from imagenet.denoiser import Guidance
+from imagenet.discretisation import euler_power
+from imagenet.evaluate import Sweep, sweep
+from imagenet.few_steps import TIMED, compared, log, log_ratio, over_seeds, step_ticks
+from imagenet.generate import Source, load_generator
+from imagenet.packed import open_packed
+from imagenet.request import Request
+from theory.ledger import Claim, Row
+from theory.ledger import judge as verdict
+from theory.record import LINES, MARKERS
+from theory.schedule import Gauge, Schedule, variance_exploding_flow, variance_preserving_flow
+from theory.spectrum import rings
+
+GAUGES: dict[str, Gauge] = {"VP": "variance preserving", "VE": "variance exploding"}
+_SOURCE = "arXiv 2501.00988, abstract and its experiments on images"
+_HERE = (
+    "the baseline networks of the configuration, no class asked for; constant denoising, linear form, Euler; fewest steps tried"
+)
+CLAIM = (
+    Claim("A11-high", _SOURCE, "With few steps VE is better at high-level features: class proportions", _HERE),
+    Claim("A11-low", _SOURCE, "With few steps VP is better at low-level features: power at high frequencies", _HERE),
+    Claim("A11-spectrum", "ours", "The power lost at high frequencies is what Euler's steps alone predict",
+          "VE, fewest steps; log power of the highest octave, within log 2"),
+)  # fmt: skip
+
+
+def _flow(name: str, size: int) -> Schedule:
+    return variance_preserving_flow("linear") if name == "VP" else variance_exploding_flow("linear", 3 * size**2)
+
+
+def predict(settings: Mapping[str, Any]) -> xr.Dataset:
+    """What Euler alone leaves of the mean spectrum, in the highest octave: (interpolant, evaluations)."""
+    packed = open_packed(settings["files"]["data"])
+    table, steps = rings(packed.size, packed.size), settings["levels"]["steps"]
+    power = torch.as_tensor(packed.power).double().mean(0)
+    band = metric.octaves(table)[-1]
+    inside = slice(band.first, band.last + 1)
+    distance, change = np.empty((2, len(steps))), np.empty((2, len(steps)))
+    for row, name in enumerate(GAUGES):
+        for column, count in enumerate(steps):
+            left = euler_power(power, _flow(name, packed.size), count)
+            distance[row, column] = list(metric.spectrum_distance(left, power, table).values())[-1]
+            change[row, column] = float((left[inside].log() - power[inside].log()).mean())
+    return xr.Dataset(
+        {
+            "high_frequency_error": (("interpolant", "evaluations"), distance, {"meaning": "mean |Δ log R|, highest octave"}),
+            "high_frequency_change": (("interpolant", "evaluations"), change, {"meaning": "mean Δ log R, highest octave"}),
+        },
+        coords={"interpolant": list(GAUGES), "evaluations": steps, "band": band.name},
+    )
+
+
+def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
+    """The sweep of each baseline network through both interpolants: (interpolant, seed, evaluations, …)."""
+    files, levels = settings["files"], settings["levels"]
+    packed = open_packed(files["data"])
+    wanted = Sweep(tuple(levels["steps"]), ("Euler",), levels["images"], seed_ranges=1)
+    known, extractors = compared(packed, settings["sweep"]["extractor"], levels["images"])
+    networks = files["checkpoints"][settings["runs"][0]["name"]]
+    by_gauge = []
+    for gauge in GAUGES.values():
+        request = Request(levels="linear", gauge=gauge, guidance=Guidance(0.0), seed=seed)
+        each = [
+            sweep(Source(load_generator(path), request), known, extractors, wanted).isel(seed_range=0, sampler=0, drop=True)
+            for path in networks.values()
+        ]
+        by_gauge.append(xr.concat(each, dim="seed", data_vars="all", combine_attrs="drop_conflicts"))
+    joined = xr.concat(by_gauge, dim="interpolant", data_vars="all", combine_attrs="drop_conflicts").drop_vars(TIMED)
+    joined = joined.assign_coords(interpolant=list(GAUGES), seed=[int(name) for name in networks])
+    first, last = (int(n) for n in metric_band(joined))
+    inside = slice(first, last + 1)
+    change = (log(joined["power"]) - log(joined["reference_power"])).isel(frequency=inside)
+    return joined.assign(high_frequency_change=change.mean("frequency"))
+
+
+def metric_band(dataset: xr.Dataset) -> tuple[int, int]:
+    """First and last ring of the highest octave."""
+    band = metric.octaves(rings(dataset.attrs["size"], dataset.attrs["size"]))[-1]
+    return band.first, band.last
+
+
+def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> list[Row]:
+    """Ratios of the two interpolants' errors at the fewest steps, paired by network; the last row in log power."""
+    few = int(measured["evaluations"].min())
+    here = measured.sel(evaluations=few).rename(interpolant="run").isel(extractor=0)
+    high, low, spectrum = CLAIM
+    low_error = here["rapsd_distance"].isel(band=-1)
+    rows = []
+    for claim, values, better, worse in ((high, here["class_error"], "VE", "VP"), (low, low_error, "VP", "VE")):
+        mean, error, k = log_ratio(values, better, worse)
+        ratio = float(np.exp(mean))
+        each = ", ".join(f"{name} {float(values.sel(run=name).mean()):.3g}" for name in (better, worse))
+        said = f"{each} at {few} steps; ratio {ratio:.2f} ± {ratio * error:.2f}"
+        rows.append(Row(claim, f"{better} below {worse}", said, ratio, 1.0, verdict(ratio, 1.0, ratio * error, k=k)))
+    change = here["high_frequency_change"].sel(run="VE")
+    expected = float(predicted["high_frequency_change"].sel(interpolant="VE", evaluations=few))
+    mean, bar = (float(value) for value in over_seeds(change))
+    gap = abs(mean - expected)
+    text = f"Δ log R = {mean:.2f} ± {bar:.2f}"
+    rows.append(Row(spectrum, f"{expected:.2f}", text, gap, float(np.log(2)), verdict(gap, float(np.log(2)), bar)))
+    return rows
+
+
+def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:
+    """Left: proportions of classes. Right: power at high frequencies."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2))
+    _draw_level(left, measured["class_error"].isel(extractor=0), None)
+    left.set_ylabel("error of class proportions (total variation)")
+    left.set_title("high level")
+    _draw_level(right, measured["rapsd_distance"].isel(band=-1), predicted["high_frequency_error"])
+    right.set(yscale="log", ylabel=f"|Δ log R|, f = {measured['band'].values[-1]} cycles per image", title="low level")
+    for axes in (left, right):
+        step_ticks(axes, measured)
+        axes.legend()
+    return figure
+
+
+def _draw_level(axes: Axes, values: xr.DataArray, expected: xr.DataArray | None) -> None:
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for name, colour, line, marker in zip(GAUGES, colours, LINES, MARKERS, strict=False):
+        mean, error = over_seeds(values.sel(interpolant=name))
+        axes.errorbar(values["evaluations"], mean, error, color=colour, marker=marker, capsize=2, label=name,
+                      linestyle=line if expected is None else "none")  # fmt: skip
+        if expected is not None:
+            axes.plot(expected["evaluations"], expected.sel(interpolant=name), color=colour, linestyle=line,
+                      label=f"{name}, steps alone")  # fmt: skip
+    axes.set(xscale="log", xlabel="Euler steps N")

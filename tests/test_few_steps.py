@@ -1,0 +1,139 @@
+"""What steps alone do to a spectrum, and how the claims on trained networks are judged."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from imagenet import few_steps, switches, two_levels
+from imagenet.denoiser import Ended
+from imagenet.discretisation import ddim_power, euler_power
+from theory.ledger import Verdict
+from theory.sampler import DDIM, Euler, Flow, grid, last, walk
+from theory.schedule import shifted_cosine, variance_exploding_flow, variance_preserving_flow
+
+POWER = torch.tensor([8.0, 1.0, 0.02], dtype=torch.float64)
+
+
+def linear(x, signal, noise):
+    """The exact denoiser of independent coefficients of variance POWER."""
+    return signal * POWER / (signal**2 * POWER + noise**2) * x
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 32])
+def test_ddim_power_is_what_the_sampler_leaves(steps):
+    """The product of closed factors against the walk of theory's own step on a unit of each coefficient."""
+    schedule = shifted_cosine(16)
+    flow = Flow(Ended(schedule), linear)
+    unit = schedule.noise(1.0) * torch.ones(1, 3, dtype=torch.float64)
+    walked = last(walk(flow, unit, grid(steps), DDIM()))[0].square()
+    assert torch.allclose(ddim_power(POWER[None], schedule, steps)[0], walked, rtol=1e-9)
+
+
+@pytest.mark.parametrize("flow", [variance_preserving_flow("linear"), variance_exploding_flow("linear", 768)])
+@pytest.mark.parametrize("steps", [2, 9])
+def test_euler_power_is_what_the_sampler_leaves(flow, steps):
+    unit = flow.noise(1.0) * torch.ones(1, 3, dtype=torch.float64)
+    walked = last(walk(Flow(flow, linear), unit, grid(steps), Euler()))[0].square()
+    assert torch.allclose(euler_power(POWER, flow, steps), walked, rtol=1e-9)
+
+
+def test_many_steps_leave_the_power():
+    assert torch.allclose(ddim_power(POWER[None], shifted_cosine(16), 4000)[0], POWER, rtol=2e-2)
+    assert torch.allclose(euler_power(POWER, variance_preserving_flow("linear"), 4000), POWER, rtol=1e-2)
+
+
+def sweep(ratio, scatter=0.0, seeds=3, steps=(8, 16, 32, 64)):
+    """A made-up pair of runs: the second's distance is `ratio` times the first's."""
+    generator = np.random.default_rng(0)
+    base = 5.0 / np.sqrt(np.array(steps)) * np.exp(0.3 * generator.standard_normal((seeds, 1)))
+    ours = base * ratio * np.exp(scatter * generator.standard_normal((seeds, 1)))
+    distance = np.stack([base, ours])[:, :, None, :, None].repeat(2, axis=2)
+    return xr.Dataset(
+        {
+            "frechet": (("run", "seed", "sampler", "evaluations", "extractor"), distance),
+            "rapsd_distance": (("run", "seed", "sampler", "evaluations", "band"), distance),
+            "floor": (("run", "seed", "extractor"), np.ones((2, seeds, 1))),
+        },
+        coords={"run": ["baseline", "spectral"], "seed": list(range(seeds)), "sampler": ["ancestral", "DDIM"],
+                "evaluations": list(steps), "extractor": ["FD-PCA"], "band": ["1"]},
+        attrs={"images": 10, "size": 16},
+    )  # fmt: skip
+
+
+def expectation(better="spectral"):
+    values = {"baseline": 0.5, "spectral": 0.3 if better == "spectral" else 0.8}
+    return xr.Dataset(
+        {"rapsd_distance": (("run", "evaluations", "band"), np.array([[[values[run]]] for run in values]))},
+        coords={"run": list(values), "evaluations": [8], "band": ["1"]},
+    )
+
+
+def verdicts(measured, better="spectral"):
+    return {row.claim.id: row.verdict for row in few_steps.judge(expectation(better), measured, {})}
+
+
+def test_a_clear_gain_holds_and_a_clear_loss_fails():
+    won = verdicts(sweep(0.7))
+    assert won == {"P1-gain": Verdict.HOLDS, "P1-few": Verdict.HOLDS, "P1-many": Verdict.FAILS, "P1-spectrum": Verdict.HOLDS}
+    lost = verdicts(sweep(1.3))
+    assert lost == {"P1-gain": Verdict.FAILS, "P1-few": Verdict.FAILS, "P1-many": Verdict.HOLDS, "P1-spectrum": Verdict.FAILS}
+    assert verdicts(sweep(0.9))["P1-gain"] == Verdict.FAILS
+
+
+def test_what_the_testbed_expects_can_be_a_loss():
+    assert verdicts(sweep(1.3), better="baseline")["P1-spectrum"] == Verdict.HOLDS
+
+
+def test_scatter_over_trainings_leaves_it_undecided():
+    """BITE: the same mean ratio with two bars of a normal law would pass; three trainings have two degrees of freedom."""
+    assert verdicts(sweep(0.8, scatter=0.3))["P1-gain"] == Verdict.UNDECIDED
+
+
+def test_one_training_decides_nothing():
+    assert set(verdicts(sweep(0.5, seeds=1)).values()) == {Verdict.UNDECIDED}
+
+
+def test_steps_that_were_not_swept_are_undecided():
+    assert verdicts(sweep(0.5, steps=(4, 8)))["P1-gain"] == Verdict.UNDECIDED
+
+
+def test_switches_are_judged_by_the_scatter_of_the_spectral_run():
+    measured = sweep(1.0, scatter=0.02, steps=(8, 32)).isel(sampler=[0])
+    worse = measured["frechet"].sel(run=["spectral"]) * 3.0
+    names = {"bias 0": worse.where(worse["seed"] == 0), "alike": worse / 3}
+    more = [values.to_dataset(name="frechet").assign_coords(run=[name]) for name, values in names.items()]
+    joined = xr.concat([measured[["frechet"]], *more], dim="run")
+    settings = {"runs": [{"name": "baseline"}, {"name": "spectral"}, {"name": "bias 0"}, {"name": "alike"}]}
+    predicted = switches.predict(settings)
+    assert list(predicted["run"].values) == ["baseline", "bias 0", "alike", switches.THETA]
+    rows = {
+        row.claim.id: row for row in switches.judge(predicted.sel(run=["bias 0", "alike"]), joined, settings)
+    }  # the θ of the data set needs networks
+    assert rows["P2-bias-0"].verdict == Verdict.HOLDS
+    assert "1 training(s)" in rows["P2-bias-0"].measured
+    assert rows["P2-alike"].verdict == Verdict.UNDECIDED
+
+
+def test_two_levels_names_the_interpolant_that_is_better():
+    steps, seeds = [4, 8], [0, 1, 2]
+    shape = (2, len(seeds), len(steps))
+    scale = np.array([1.0, 0.2])[:, None, None] * np.ones(shape) * np.array([1.0, 1.02, 0.98])[None, :, None]
+    measured = xr.Dataset(
+        {
+            "class_error": (("interpolant", "seed", "evaluations", "extractor"), scale[..., None]),
+            "rapsd_distance": (("interpolant", "seed", "evaluations", "band"), (1 / scale)[..., None]),
+            "high_frequency_change": (("interpolant", "seed", "evaluations"), -3.0 * np.ones(shape)),
+        },
+        coords={"interpolant": ["VP", "VE"], "seed": seeds, "evaluations": steps, "extractor": ["FD-PCA"], "band": ["4–8"]},
+        attrs={"size": 16},
+    )
+    predicted = xr.Dataset(
+        {"high_frequency_change": (("interpolant", "evaluations"), [[-1.0, -0.5], [-3.2, -2.0]])},
+        coords={"interpolant": ["VP", "VE"], "evaluations": steps},
+    )
+    found = {row.claim.id: row.verdict for row in two_levels.judge(predicted, measured, {})}
+    assert found == {"A11-high": Verdict.HOLDS, "A11-low": Verdict.HOLDS, "A11-spectrum": Verdict.HOLDS}
+    reversed_ = measured.assign_coords(interpolant=["VE", "VP"])
+    found = {row.claim.id: row.verdict for row in two_levels.judge(predicted, reversed_, {})}
+    assert found["A11-high"] == found["A11-low"] == Verdict.FAILS
