@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from sklearn.decomposition import PCA as ScikitPCA
 from torch import Tensor
 from torch.nn import functional
 
@@ -121,6 +120,8 @@ class Components:
             )
         pixels = torch.cat([_small(images(part)) for part in chosen.split(256)])
         generator = int(Stream(seed).child("principal components").generator(0).integers(2**31))
+        from sklearn.decomposition import PCA as ScikitPCA  # seconds to import, and only fitting needs it
+
         found = ScikitPCA(dim, svd_solver="randomized", random_state=generator).fit(pixels.numpy())
         deviation = torch.from_numpy(found.explained_variance_).sqrt()
         if not bool((deviation > 0).all()):

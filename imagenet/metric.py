@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from theory.spectrum import Rings
@@ -270,6 +269,8 @@ class NearestMean:
             raise ValueError(
                 f"{len(labels)} images of {len(present)} classes; allowed: ≥ {len(present) + 2}; remedy: more images a class"
             )
+        from sklearn.covariance import ledoit_wolf  # seconds to import, and only fitting needs it
+
         values = features.double()
         means = values.new_zeros((len(present), values.shape[1])).index_add_(0, own, values) / counts[:, None]
         within = (values - means[own]).cpu()

@@ -21,8 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from theory.per_image import Basis
@@ -153,6 +151,9 @@ def fit(
 
 def _mixture(values: np.ndarray, spread: np.ndarray, most: int, floor: float, seed: int) -> Mixture:
     """The mixture of least BIC; each Gaussian must have more images than dimensions to describe it."""
+    from sklearn.exceptions import ConvergenceWarning  # seconds to import, and only fitting needs it
+    from sklearn.mixture import GaussianMixture
+
     centre = values.mean(0)
     standard = (values - centre) / spread
     largest = max(1, min(most, len(values) // (values.shape[1] + 1)))

@@ -81,6 +81,13 @@ def changes(wildcards):
     return " ".join(f"--set {shlex.quote(change)}" for change in [*run["changes"], f"seed={wildcards.seed}"])
 
 
+def swept(wildcards):
+    """The whole sweep for the first two runs, what the switches compare for the others."""
+    if wildcards.run in [name.replace(" ", "-") for name in _names[:2]]:
+        return PIXEL["sweep"]
+    return {"steps": PIXEL["switches"]["steps"], "samplers": [PIXEL["switches"]["sampler"]]}
+
+
 rule imagenet_pack:
     input:
         data=[] if PIXEL["source"] == "embedded" else [PIXEL["source"]],
@@ -146,8 +153,8 @@ rule imagenet_evaluate:
     params:
         data=f"{RUNS}/data",
         held_out=f"--held-out {RUNS}/held-out" if "held-out" in SIDES else "",
-        steps=",".join(map(str, PIXEL["sweep"]["steps"])),
-        samplers=",".join(PIXEL["sweep"]["samplers"]),
+        steps=lambda wildcards: ",".join(map(str, swept(wildcards)["steps"])),
+        samplers=lambda wildcards: ",".join(swept(wildcards)["samplers"]),
         images=PIXEL["sweep"]["images"],
         ranges=PIXEL["sweep"]["seed_ranges"],
         extractor=PIXEL["sweep"]["extractor"],

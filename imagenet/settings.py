@@ -224,6 +224,19 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> Run:
     Raises SettingsError for a file that is absent or not a mapping, an unknown or missing key, a value of the wrong kind.
     """
     values = load(path)
+    _apply(values, changes)
+    return build(Run, values, str(path))
+
+
+def changed(run: Run, changes: Sequence[str]) -> Run:
+    """The run after `changes`, as `read` takes them. Raises SettingsError."""
+    values = as_dict(run)
+    _apply(values, changes)
+    return build(Run, values, run.name)
+
+
+def _apply(values: dict[str, Any], changes: Sequence[str]) -> None:
+    """Set section.key=value in a mapping of sections."""
     for change in changes:
         key, equals, text = change.partition("=")
         _require(bool(equals and key), f"change {change!r}", "section.key=value", "such as training.steps=100")
@@ -234,7 +247,6 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> Run:
             _require(isinstance(inner, dict), f"change {change!r}: {name} is not a section", "a section", "check the key")
             section = inner
         section[last] = _value(text)
-    return build(Run, values, str(path))
 
 
 def load(path: str | Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:

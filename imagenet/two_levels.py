@@ -30,7 +30,7 @@ from imagenet import metric
 from imagenet.denoiser import Guidance
 from imagenet.discretisation import euler_power
 from imagenet.evaluate import Sweep, sweep
-from imagenet.few_steps import TIMED, compared, log, log_ratio, over_seeds, step_ticks
+from imagenet.few_steps import TIMED, compared, over_seeds, ratio, step_ticks
 from imagenet.generate import Source, load_generator
 from imagenet.packed import open_packed
 from imagenet.request import Request
@@ -96,9 +96,9 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
         by_gauge.append(xr.concat(each, dim="seed", data_vars="all", combine_attrs="drop_conflicts"))
     joined = xr.concat(by_gauge, dim="interpolant", data_vars="all", combine_attrs="drop_conflicts").drop_vars(TIMED)
     joined = joined.assign_coords(interpolant=list(GAUGES), seed=[int(name) for name in networks])
-    first, last = (int(n) for n in metric_band(joined))
+    first, last = metric_band(joined)
     inside = slice(first, last + 1)
-    change = (log(joined["power"]) - log(joined["reference_power"])).isel(frequency=inside)
+    change = xr.apply_ufunc(np.log, joined["power"] / joined["reference_power"]).isel(frequency=inside)
     return joined.assign(high_frequency_change=change.mean("frequency"))
 
 
@@ -116,11 +116,10 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
     low_error = here["rapsd_distance"].isel(band=-1)
     rows = []
     for claim, values, better, worse in ((high, here["class_error"], "VE", "VP"), (low, low_error, "VP", "VE")):
-        mean, error, k = log_ratio(values, better, worse)
-        ratio = float(np.exp(mean))
+        found, bar, k = ratio(values, better, worse)
         each = ", ".join(f"{name} {float(values.sel(run=name).mean()):.3g}" for name in (better, worse))
-        said = f"{each} at {few} steps; ratio {ratio:.2f} ± {ratio * error:.2f}"
-        rows.append(Row(claim, f"{better} below {worse}", said, ratio, 1.0, verdict(ratio, 1.0, ratio * error, k=k)))
+        said = f"{each} at {few} steps; ratio {found:.2f} ± {bar:.2f}"
+        rows.append(Row(claim, f"{better} below {worse}", said, found, 1.0, verdict(found, 1.0, bar, k=k)))
     change = here["high_frequency_change"].sel(run="VE")
     expected = float(predicted["high_frequency_change"].sel(interpolant="VE", evaluations=few))
     mean, bar = (float(value) for value in over_seeds(change))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +40,7 @@ def _draw_growth(ax: Axes, predicted: xr.Dataset, measured: xr.Dataset, settings
         seen = np.flatnonzero(np.isfinite(row.growth_steps.values))
         ax.plot(row.growth_dim, row.growth_steps, **style, markersize=5)
         ax.plot(row.growth_dim[seen], row.fitted[seen], color=f"C{k}", linestyle=LINES[k], linewidth=1)
-        twin = predicted.mixture_steps.sel(schedule=name, integrator=str(row.grown_by.values))
+        twin = predicted.mixture_steps.reindex(integrator=[str(row.grown_by.values)]).sel(schedule=name).isel(integrator=0)
         ax.plot(twin.dim, twin, **style, fillstyle="none", markersize=9, alpha=0.7)
         if len(seen):
             power = f" ∝ $d^{{{float(row.exponent):.2f}}}$" if abs(float(row.exponent)) > 0.05 else ""
@@ -54,6 +55,7 @@ def _draw_growth(ax: Axes, predicted: xr.Dataset, measured: xr.Dataset, settings
     ax.set(xscale="log", yscale="log", xlabel="dimension d", ylabel="steps N")
     ax.set_xlim(float(measured.dim[0]) / 1.5, float(measured.growth_dim[-1]) * 1000)
     ax.set_xticks(10.0 ** np.arange(math.log10(float(measured.dim[0])), math.log10(float(measured.growth_dim[-1])) + 0.01))
+    ax.set_yticks([50, 100, 200, 500, 1000], ["50", "100", "200", "500", "1000"])
     ax.minorticks_off()
     ax.set_title(f"J = {settings['coupling']:g}: steps for {100 * settings['epsilon']:.0f} % (hollow: Gaussian twin)")
 
@@ -61,18 +63,18 @@ def _draw_growth(ax: Axes, predicted: xr.Dataset, measured: xr.Dataset, settings
 def _draw_transition(ax: Axes, error: xr.Dataset, settings: Mapping[str, Any]) -> None:
     """Largest error of a feature over d against J, DPM-Solver++ full, DDIM hollow."""
     worst = error.gap.max(("feature", "dim"))
-    for fill, method in (("full", "DPM-Solver++(2M)"), ("none", "DDIM")):
-        for k, name in enumerate(SHOWN):
-            if method in worst.integrator.values:
-                row = np.minimum(worst.sel(schedule=name, integrator=method), 1.0)
-                label = name if fill == "full" else None
-                ax.plot(
-                    row.coupling, row, color=f"C{k}", marker=MARKERS[k], linestyle=LINES[k] if fill == "full" else "",
-                    fillstyle=fill, label=label, markersize=5,
-                )  # fmt: skip
+    methods = [m for m in ("DPM-Solver++(2M)", "DDIM", "Euler") if m in worst.integrator.values][:2]
+    for (fill, method), (k, name) in itertools.product(zip(("full", "none"), methods, strict=False), enumerate(SHOWN)):
+        row = np.minimum(worst.sel(schedule=name, integrator=method), 1.0)
+        ax.plot(
+            row.coupling, row, color=f"C{k}", marker=MARKERS[k], linestyle=LINES[k] if fill == "full" else "",
+            fillstyle=fill, label=name if fill == "full" else None, markersize=5,
+        )  # fmt: skip
     ax.axvline(1.0, color="0.3", linewidth=2.5, alpha=0.4, zorder=0)
     ax.set(yscale="log", xlabel="coupling J", ylabel="largest relative error of a feature (1: lost)")
-    ax.set_title(f"through J = 1, N = {settings['steps']}, worst d (full: DPM-Solver++, hollow: DDIM)", fontsize="small")
+    ax.set_title(
+        f"through J = 1, N = {settings['steps']}, worst d (full: {methods[0]}, hollow: {methods[-1]})", fontsize="small"
+    )
     ax.legend(fontsize="x-small", ncols=2)
 
 

@@ -51,7 +51,7 @@ def sweep(ratio, scatter=0.0, seeds=3, steps=(8, 16, 32, 64)):
     distance = np.stack([base, ours])[:, :, None, :, None].repeat(2, axis=2)
     return xr.Dataset(
         {
-            "frechet": (("run", "seed", "sampler", "evaluations", "extractor"), distance),
+            few_steps.DISTANCE: (("run", "seed", "sampler", "evaluations", "extractor"), distance),
             "rapsd_distance": (("run", "seed", "sampler", "evaluations", "band"), distance),
             "floor": (("run", "seed", "extractor"), np.ones((2, seeds, 1))),
         },
@@ -100,18 +100,18 @@ def test_steps_that_were_not_swept_are_undecided():
 
 def test_switches_are_judged_by_the_scatter_of_the_spectral_run():
     measured = sweep(1.0, scatter=0.02, steps=(8, 32)).isel(sampler=[0])
-    worse = measured["frechet"].sel(run=["spectral"]) * 3.0
+    worse = measured[few_steps.DISTANCE].sel(run=["spectral"]) * 3.0
     names = {"bias 0": worse.where(worse["seed"] == 0), "alike": worse / 3}
-    more = [values.to_dataset(name="frechet").assign_coords(run=[name]) for name, values in names.items()]
-    joined = xr.concat([measured[["frechet"]], *more], dim="run")
-    settings = {"runs": [{"name": "baseline"}, {"name": "spectral"}, {"name": "bias 0"}, {"name": "alike"}]}
+    more = [values.to_dataset(name=few_steps.DISTANCE).assign_coords(run=[name]) for name, values in names.items()]
+    joined = xr.concat([measured[[few_steps.DISTANCE]], *more], dim="run")
+    settings = {"runs": [{"name": "baseline"}, {"name": "spectral"}, {"name": "bias 0"}, {"name": "alike"}],
+                "switches": {"resampled": [{"name": "geodesic"}]}}  # fmt: skip
     predicted = switches.predict(settings)
-    assert list(predicted["run"].values) == ["baseline", "bias 0", "alike", switches.THETA]
-    rows = {
-        row.claim.id: row for row in switches.judge(predicted.sel(run=["bias 0", "alike"]), joined, settings)
-    }  # the θ of the data set needs networks
+    assert list(predicted["run"].values) == ["baseline", "bias 0", "alike", "geodesic", switches.THETA]
+    # the others need networks
+    rows = {row.claim.id: row for row in switches.judge(predicted.sel(run=["bias 0", "alike"]), joined, settings)}
     assert rows["P2-bias-0"].verdict == Verdict.HOLDS
-    assert "1 training(s)" in rows["P2-bias-0"].measured
+    assert "1 network(s)" in rows["P2-bias-0"].measured
     assert rows["P2-alike"].verdict == Verdict.UNDECIDED
 
 
