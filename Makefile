@@ -1,6 +1,7 @@
 # make reproduce   every result from nothing: environment, workflow, report
 # make test        the test suite
 # make readme      put the table of claims and the main figure into README
+# make gpu         the pixel model on a GPU, in pieces: docs/gpu.md
 # make lint        ruff and mypy
 # make clean       forget the results (the environment stays)
 
@@ -30,6 +31,7 @@ test: $(INSTALLED)
 
 readme: reproduce
 	$(BIN)/python -m synthetic.atlas_figure results/synthetic/atlas docs/n_epsilon.svg
+	$(BIN)/python -m imagenet.gpu_page --readme README.md
 	$(BIN)/python -m theory.ledger readme README.md results/theory/verdict.json results/synthetic/*/verdict.json results/imagenet/*/verdict.json
 
 lint: $(LINTERS)
@@ -38,8 +40,8 @@ lint: $(LINTERS)
 	$(BIN)/mypy
 
 clean:
-	rm -rf results/synthetic results/imagenet results/theory results/smoke results/logs results/benchmarks
-	rm -f results/claims.csv results/claims.md results/benchmarks.csv results/benchmarks.json $(REPORT)
+	rm -rf results/synthetic results/imagenet results/theory results/runs results/smoke results/logs results/benchmarks
+	rm -f results/claims.csv results/claims.md results/benchmarks-* $(REPORT)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"$(PYTHON) is Python {v.major}.{v.minor}; needed: 3.11 or newer; remedy: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import click
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ from imagenet.request import Request
 from imagenet.settings import Model, Noise, Run, Training
 from imagenet.train import Session
 from imagenet.trainer import Trainer
-from theory.benchmark import Cost, best_of, line, threads
+from theory.benchmark import Cost, best_of, command, threads
 from theory.per_image import Basis
 from theory.philox import DeviceStream
 from theory.spectrum import rings
@@ -151,17 +150,5 @@ class Bare:
 BENCHMARKS: dict[str, Callable[[], list[Cost]]] = {"generation": generation, "training": training}
 
 
-@click.command()
-@click.argument("names", nargs=-1)
-def main(names: tuple[str, ...]) -> None:
-    """Run the benchmarks NAMES (all by default) and print their table."""
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        raise click.BadParameter(f"unknown benchmark {', '.join(unknown)}; allowed: {', '.join(BENCHMARKS)}")
-    for name in names or BENCHMARKS:
-        for cost in BENCHMARKS[name]():
-            click.echo(line(cost))
-
-
 if __name__ == "__main__":
-    main()
+    command(BENCHMARKS)()

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 TABLES = (".parquet", ".arrow")  # read by `imagenet.table`
 TOLERANCE = 0.001  # share of images that may be broken: ImageNet has a few odd files in a million, a bad copy many
+_MOST_CLASSES = 1_000_000  # of labels without names: more is a column of something else
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ class Images:
 
     def __post_init__(self) -> None:
         if self.size < 2:
-            raise ValueError(f"size = {self.size}; allowed: ≥ 2 pixels a side")
+            raise ValueError(f"size = {self.size}; allowed: ≥ 2 pixels a side; remedy: a larger size")
         if not len(self):
-            raise ValueError("the data set is empty; allowed: at least one image; check path and filter")
+            raise ValueError("the data set is empty; allowed: at least one image; remedy: check path and filter")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -128,7 +129,7 @@ class Images:
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Every readable image once, in order; the last batch may be smaller. Raises ValueError, see `broken`."""
         if batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size}; allowed: ≥ 1")
+            raise ValueError(f"batch_size = {batch_size}; allowed: ≥ 1; remedy: 64")
         waiting: list[tuple[int, Tensor]] = []
         for index in range(len(self)):
             pixels = self._pixels(index)
@@ -161,7 +162,7 @@ class Images:
             listed = "; ".join(list(self.broken.values())[:5])
             raise ValueError(
                 f"{len(self.broken)} of {len(self)} images are broken: {listed}; "
-                f"allowed: a share of {self.tolerance:g}; remove or restore them, or raise tolerance"
+                f"allowed: a share of {self.tolerance:g}; remedy: remove or restore them, or raise tolerance"
             )
 
 
@@ -192,7 +193,8 @@ def open_images(
         return npz(path, size, upsample=upsample, tolerance=tolerance)
     state = "is a file of another kind" if path.exists() else "does not exist"
     raise ValueError(
-        f'source {str(source)!r} {state}; allowed: "embedded", a folder of images, a .npz pack, .parquet files; check the path'
+        f'source {str(source)!r} {state}; allowed: "embedded", a folder of images, a .npz pack, .parquet files; '
+        "remedy: check the path"
     )
 
 
@@ -213,9 +215,9 @@ def embedded(
     """
     patch = size if patch is None else patch
     if count < 1:
-        raise ValueError(f"count = {count}; allowed: ≥ 1 patch per photograph")
+        raise ValueError(f"count = {count}; allowed: ≥ 1 patch per photograph; remedy: raise it")
     if patch < size:
-        raise ValueError(f"patch = {patch} px is smaller than size = {size}; allowed: patch ≥ size; raise patch")
+        raise ValueError(f"patch = {patch} px is smaller than size = {size}; allowed: patch ≥ size; remedy: raise patch")
     cells: list[tuple[int, int, int]] = []  # (photograph, top, left)
     for label, photograph in enumerate(PHOTOGRAPHS):
         if held_out is None or photograph.held_out == held_out:
@@ -247,7 +249,7 @@ def photograph_pixels(label: int) -> np.ndarray:
     if not files:
         raise FileNotFoundError(
             f"the photograph {photograph.name} is not at {photograph.file} in {photograph.package}; allowed: "
-            "scikit-learn ≥ 1.5 and scikit-image ≥ 0.24 from their wheels; reinstall them as pyproject.toml asks"
+            "scikit-learn ≥ 1.5 and scikit-image ≥ 0.24 from their wheels; remedy: reinstall them as pyproject.toml asks"
         )
     with Image.open(files[0]) as picture:
         return np.asarray(rgb(picture))
@@ -261,7 +263,7 @@ def _positions(
     if patch > min(height, width):
         raise ValueError(
             f"patch = {patch} px does not fit the photograph {name} of {height} × {width} px; "
-            f"allowed: patch ≤ {min(height, width)} here; lower patch"
+            f"allowed: patch ≤ {min(height, width)} here; remedy: lower patch"
         )
     if overlap:
         corners = generator.integers(0, (height - patch + 1, width - patch + 1), size=(count, 2))
@@ -282,7 +284,7 @@ def folder(path: str | Path, size: int, *, upsample: bool = False, tolerance: fl
     if not files:
         raise FileNotFoundError(
             f"no image in {root}; allowed: a folder that holds, at any depth, files ending in {', '.join(SUFFIXES)}; "
-            "check the path, or convert them"
+            "remedy: check the path, or convert them"
         )
     classes = [parts[0] if len(parts) > 1 else "." for parts in (file.relative_to(root).parts for file in files)]
     numbers = {name: number for number, name in enumerate(sorted(set(classes)))}
@@ -302,30 +304,49 @@ def npz(path: str | Path, size: int, *, upsample: bool = False, tolerance: float
 
     Class names are those of the key class_names if there is one, else the labels' numbers. The file is held in memory.
     """
-    with np.load(path, allow_pickle=False) as pack:
-        keys = sorted(pack.files)
-        if not ({"jpeg", "offsets", "labels"} <= set(keys) or {"images", "labels"} <= set(keys)):
-            raise ValueError(f"{path} has the keys {keys}; allowed: jpeg, offsets, labels; or images, labels; repack it")
-        labels = pack["labels"]
-        named = [str(name) for name in pack["class_names"]] if "class_names" in keys else None
-        arrays = [pack["images"]] if "images" in keys else [pack["jpeg"], pack["offsets"]]
+    pack = _members(path)
+    keys = sorted(pack)
+    if not ({"jpeg", "offsets", "labels"} <= set(keys) or {"images", "labels"} <= set(keys)):
+        raise ValueError(f"{path} has the keys {keys}; allowed: jpeg, offsets, labels; or images, labels; remedy: repack it")
+    labels = pack["labels"]
+    named = [str(name) for name in np.atleast_1d(pack["class_names"])] if "class_names" in keys else None
+    arrays = [pack["images"]] if "images" in keys else [pack["jpeg"], pack["offsets"]]
     count, item = _arrays(path, arrays[0]) if len(arrays) == 1 else _jpegs(path, arrays[0], arrays[1])
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"{path}: labels are {labels.dtype} {labels.shape}; allowed: integers, one for each of the {count} images"
+            f"{path}: labels are {labels.dtype} {labels.shape}; allowed: integers, one for each of the {count} "
+            "images; remedy: repack it"
         )
-    wrong = np.flatnonzero((labels < 0) | (labels >= (len(named) if named else np.inf)))
+    most = _MOST_CLASSES if named is None else len(named)
+    wrong = np.flatnonzero((labels < 0) | (labels >= most))
     if len(wrong):
-        allowed = f"0 … {len(named) - 1}" if named else "≥ 0"
-        raise ValueError(f"{path}: label of image {wrong[0]} is {labels[wrong[0]]}; allowed: {allowed}; correct the pack")
+        allowed = f"0 … {most - 1}"
+        raise ValueError(
+            f"{path}: label of image {wrong[0]} is {labels[wrong[0]]}; allowed: {allowed}; remedy: correct the pack"
+        )
     names = named or [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
     numbers = torch.from_numpy(labels.astype(np.int64))
     return Images(size, numbers, tuple(names), item, lambda index: f"{path}[{index}]", upsample, tolerance)
 
 
+def _members(path: str | Path) -> dict[str, np.ndarray]:
+    """Every array of an archive. Raises ValueError for a file that is damaged, or no archive."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy each have their own
+        raise ValueError(
+            f"{path} cannot be read ({error}); allowed: a whole .npz of plain arrays; remedy: copy it again, or repack it"
+        ) from error
+
+
 def _arrays(path: str | Path, images: np.ndarray) -> tuple[int, Callable[[int], Item]]:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(f"{path}: images are {images.dtype} {images.shape}; allowed: uint8 (n, H, W, 1 or 3)")
+        raise ValueError(
+            f"{path}: images are {images.dtype} {images.shape}; allowed: uint8 (n, H, W, 1 or 3); remedy: convert them"
+        )
     return len(images), lambda index: images[index].squeeze(-1) if images.shape[-1] == 1 else images[index]
 
 
@@ -333,13 +354,13 @@ def _jpegs(path: str | Path, blob: np.ndarray, offsets: np.ndarray) -> tuple[int
     if blob.dtype != np.uint8 or blob.ndim != 1 or offsets.dtype.kind not in "iu" or offsets.ndim != 1 or not len(offsets):
         raise ValueError(
             f"{path}: jpeg is {blob.dtype} {blob.shape}, offsets {offsets.dtype} {offsets.shape}; "
-            "allowed: uint8 (bytes,) and integers (n + 1,); repack it"
+            "allowed: uint8 (bytes,) and integers (n + 1,); remedy: repack it"
         )
     edges = offsets.astype(np.int64)
     if edges[0] != 0 or edges[-1] != len(blob) or (np.diff(edges) < 0).any():
         raise ValueError(
             f"{path}: offsets run from {edges[0]} to {edges[-1]}, the blob has {len(blob)} bytes; allowed: "
-            "increasing from 0 to its length; the pack is truncated or corrupt: copy it again"
+            "increasing from 0 to its length; remedy: it is truncated or corrupt: copy it again"
         )
     return len(edges) - 1, lambda index: blob[edges[index] : edges[index + 1]].tobytes()
 
@@ -358,7 +379,7 @@ def opened(item: Item) -> Image.Image:
 def rgb(picture: Image.Image) -> Image.Image:
     """Three channels of 8 bits; grey is repeated. PIL would clip deeper pixels silently, so they are refused."""
     if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"pixel mode {picture.mode}; allowed: 8 bits a channel; convert it")
+        raise ValueError(f"pixel mode {picture.mode}; allowed: 8 bits a channel; remedy: convert it")
     return picture.convert("RGB")
 
 
@@ -367,7 +388,7 @@ def squared(picture: Image.Image, size: int, upsample: bool, name: str) -> np.nd
     if min(picture.size) < size and not upsample:
         raise ValueError(
             f"{name} has {picture.width} × {picture.height} pixels; allowed: ≥ size = {size} "
-            "a side; choose a smaller size, remove it, or pass upsample=True (its high frequencies will be empty)"
+            "a side; remedy: choose a smaller size, remove it, or pass upsample=True (its high frequencies will be empty)"
         )
     return _square(picture, size)
 
@@ -385,5 +406,5 @@ def _square(picture: Image.Image, size: int) -> np.ndarray:
 def to_unit(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 0 … 255 → [−1, 1]: x = p/127.5 − 1; the spacing is 2/255."""
     if pixels.dtype != torch.uint8:
-        raise TypeError(f"pixels have dtype {pixels.dtype}; allowed: uint8; images already in [−1, 1] need no change")
+        raise TypeError(f"pixels have dtype {pixels.dtype}; allowed: uint8; remedy: none is needed in [−1, 1]")
     return pixels.to(dtype) / 127.5 - 1

@@ -34,8 +34,8 @@ from theory.schedule import Schedule
 
 @dataclass(frozen=True)
 class Guidance:
-    """Weight w inside low ≤ λ ≤ high. w = 1 is none; the label is dropped for the second evaluation. EDM2-XXL's best,
-    in its latents: 2.0 on ς from .28 to 1.61, that is λ from −.95 to 2.55. Raises ValueError for w < 0 or an empty interval."""
+    """Weight w inside low ≤ λ ≤ high. w = 1 is none, 0 the null label's; it is what a second evaluation is told.
+    EDM2-XXL's best, in its latents: 2.0 on ς from .28 to 1.61, that is λ from −.95 to 2.55. Raises ValueError for w < 0 or an empty interval."""
 
     weight: float = 1.0
     low: float = -math.inf
@@ -49,6 +49,11 @@ class Guidance:
                 f"guidance for λ from {self.low} to {self.high}; allowed: low ≤ high; remedy: λ = log(signal²/noise²) is large "
                 "near the data, so give the noisier end first"
             )
+
+    @property
+    def only_null(self) -> bool:
+        """Whether the class plays no part: weight 0 at every λ."""
+        return self.weight == 0 and self.low == -math.inf and self.high == math.inf
 
     def inside(self, log_snr: Tensor) -> Tensor:
         """Where the weight applies: bool, shape of λ; nowhere at weight 1."""

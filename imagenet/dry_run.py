@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from imagenet import count, objective, schedules, settings
 from imagenet.count import Count
+from imagenet.distributed import World
 from imagenet.model import ResidualUViT
 from imagenet.settings import Run
 
@@ -27,11 +30,24 @@ def describe(run: Run, *, classes: int | None = None, images: int | None = None,
 
     Raises ValueError where settings do not fit together.
     """
+    World(0, processes, torch.device("cpu")).part(run.training.batch)  # refuses a batch that they cannot share
     classes = classes or count.usual_classes(run.model)
     counted = count.count(run.model, classes, run.objective.told)
     check_shapes(run, classes)
-    lines = ["settings", json.dumps(settings.as_dict(run), indent=1, ensure_ascii=False), "", *_network(run, counted, classes)]
+    lines = ["settings, as --set takes them", *_settings(settings.as_dict(run)), "", *_network(run, counted, classes)]
     return "\n".join([*lines, *_memory(run, counted, classes, processes), *_duration(run, counted, images)]) + "\n"
+
+
+def _settings(values: Mapping[str, Any], place: str = "") -> list[str]:
+    """A line each: training.steps=100."""
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            lines += _settings(value, f"{place}{key}.")
+        else:
+            plain = value if isinstance(value, str) else json.dumps(value)
+            lines.append(f"  {place}{key}={plain}")
+    return lines
 
 
 def check_shapes(run: Run, classes: int) -> None:
@@ -72,11 +88,15 @@ def _memory(run: Run, counted: Count, classes: int, processes: int) -> list[str]
     parts = {name: size * counted.parameters for name, size in count.BYTES_OF_STATE.items()}
     state = sum(parts.values())
     parts["activations"] = kept.of(micro)
-    fitting = (f"{max(0, int((0.9 * size * 1e9 - state - kept.fixed) // kept.per_image))} in {size} GB" for size in _DEVICES)
+    fitting = [max(0, int((0.9 * size * 1e9 - state - kept.fixed) // kept.per_image)) for size in _DEVICES]
+    advised = [max((k for k in range(1, min(most, each) + 1) if each % k == 0), default=0) for most in fitting]
+    fits = [f"{most} in {size} GB" for most, size in zip(fitting, _DEVICES, strict=True)]
+    advice = [f"{micro} for {size} GB" for micro, size in zip(advised, _DEVICES, strict=True) if micro]
     listed = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())
     return [
         f"memory on each of {processes} devices, micro-batches of {micro}: about {sum(parts.values()) / 1e9:.1f} GB ({listed})",
-        f"  images of a micro-batch that fit, a tenth left free: {', '.join(fitting)}",
+        f"  images of a micro-batch that fit, a tenth left free: {', '.join(fits)}",
+        f"  so training.micro_batch={', or '.join(advice) or 'none: try training.recompute=true, or fsdp on several GPUs'}",
         f"  an optimiser step: {training.batch} images = {processes} × {math.ceil(each / micro)} × {micro}",
         f"  a checkpoint: {16 * counted.parameters / 1e9:.2f} GB, {training.keep} kept",
     ]

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _OF_EXTRACTOR = ("frechet", "frechet_without_bias", "precision", "recall", "class_error", "class_agreement")
 _OF_POINT = ("steps", "nfe", "seconds", "images_per_second", "inception_score")
+_EDITION = 2  # of how they are computed: raised when that changes, so that no journal mixes two
 
 
 class Generator(Protocol):
@@ -241,7 +242,7 @@ def _compared(
     precision, recall = metric.precision_recall(seen.real.to(place), features.to(place), neighbours)
     return {
         "frechet": metric.frechet(seen.moments, Moments.of(features), seen.label),
-        "frechet_without_bias": metric.frechet_without_bias(seen.moments, features, seen.label),
+        "frechet_without_bias": metric.frechet_without_bias(seen.moments, features, seen.label, asked),
         "precision": precision,
         "recall": recall,
         "class_error": metric.proportion_error(predicted, data if asked is None else asked, seen.mistakes),
@@ -264,7 +265,7 @@ def equal_seeds(
 
 def _key(generator: Generator, reference: Reference, settings: Sweep) -> str:
     """What makes a point's numbers: not the lists of budgets and samplers, nor the number of ranges, which may grow."""
-    numbers = [*_OF_EXTRACTOR, *_OF_POINT]  # a journal of a version that measured less is not continued
+    numbers = [_EDITION, *_OF_EXTRACTOR, *_OF_POINT]  # a journal of a version that measured less is not continued
     named = [generator.identity, reference.fingerprint, settings.images, settings.first, settings.neighbours, numbers]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
 

@@ -18,7 +18,7 @@ from imagenet.data import to_unit
 from imagenet.objective import Levels
 from imagenet.packed import Loaded, Packed, batches
 from imagenet.schedules import Schedules, of_data
-from imagenet.settings import Run
+from imagenet.settings import Model, Run
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,7 @@ class Feed:
     def of(cls, run: Run, packed: Packed, start: int, count: int) -> Feed:
         """Raises ValueError where data and model do not fit together."""
         if packed.size != run.model.resolution:
-            raise ValueError(
-                f"data of {packed.size} px and model {run.model.name} of {run.model.resolution} px; allowed: equal; "
-                f"remedy: pack at {run.model.resolution} px, or take another model"
-            )
+            raise data_and_model(packed.size, run.model)
         return cls(run, packed, start, count, of_data(run.noise, packed))
 
     def levels(self, step: int, indices: Tensor) -> Levels:
@@ -115,3 +112,11 @@ class Feed:
             loaded = next(source)
             waited = time.perf_counter() - begun
             yield self.batch(loaded), waited
+
+
+def data_and_model(size: int, model: Model) -> ValueError:
+    """Of data of `size` px that a model of another resolution is to learn."""
+    return ValueError(
+        f"data of {size} px and model {model.name} of {model.resolution} px; allowed: equal; remedy: pack at "
+        f"{model.resolution} px, or take another model"
+    )

@@ -35,10 +35,16 @@ def samples(settings: Mapping[str, Any], seed: int) -> str:
     for run in settings["runs"][:2]:
         generator = _first(files, run["name"])
         for steps in gallery["steps"]:
-            request = Request(steps=steps, gamma=settings["sweep"]["gamma"], count=len(rows), seed=seed,
-                              labels=tuple(packed.class_names.index(name) for name in rows))  # fmt: skip
+            request = _request(settings, packed, rows, steps, seed)
             columns[f"{run['name']}, {steps}"] = generator.sample(request)
     return quality.sheet(columns, rows)
+
+
+def _request(settings: Mapping[str, Any], packed: Packed, rows: list[str], steps: int, seed: int) -> Request:
+    """One image of the class of each row."""
+    labels = tuple(packed.class_names.index(name) for name in rows)
+    sampler, gamma = settings["gallery"]["sampler"], settings["sweep"]["gamma"]
+    return Request(sampler, steps, gamma, labels=labels, count=len(rows), seed=seed)
 
 
 def _first(files: Mapping[str, Any], name: str) -> Generator:
@@ -49,7 +55,9 @@ def _photographs(packed: Packed, each: int) -> tuple[list[str], dict[str, Tensor
     """Names of the rows, `each` of every class, and a column of training images."""
     labels = torch.as_tensor(packed.labels)
     present = [int(label) for label in labels.unique()]
-    chosen = torch.cat([torch.nonzero(labels == label)[:each, 0] for label in present])
+    places = [torch.nonzero(labels == label)[:, 0] for label in present]
+    # from the middle of each class: a pack of photographs is in order of rows, and begins with sky
+    chosen = torch.cat([of[len(of) * (2 * torch.arange(each) + 1) // (2 * each)] for of in places])
     return [packed.class_names[int(label)] for label in labels[chosen]], {"data": packed.take(chosen)[0]}
 
 
@@ -59,8 +67,7 @@ def steered(settings: Mapping[str, Any], seed: int) -> str:
     packed = open_packed(files["data"])
     rows, _ = _photographs(packed, 1)
     factors = [*((f, 1.0) for f in gallery["factors"]), *((1.0, f) for f in gallery["factors"] if f != 1)]
-    request = Request(steps=max(gallery["steps"]), gamma=settings["sweep"]["gamma"], count=len(rows), seed=seed,
-                      labels=tuple(packed.class_names.index(name) for name in rows))  # fmt: skip
+    request = _request(settings, packed, rows, max(gallery["steps"]), seed)
     images = steering(_first(files, settings["runs"][1]["name"]), request, factors)
     return quality.steering_strip(images, factors, rows)
 

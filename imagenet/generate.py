@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from imagenet import schedules
-from imagenet.denoiser import AtNodes, Ended, Graphed, NetworkDenoiser, Stored
+from imagenet.denoiser import AtNodes, Ended, Graphed, Guidance, NetworkDenoiser, Stored
 from imagenet.knowledge import Knowledge
 from imagenet.objective import Network
 from imagenet.request import IN_TIME, Request, require
@@ -172,8 +172,11 @@ class Generator:
         own = self.schedule(request, first, labels)
         instants = torch.tensor([0.0, 1.0], dtype=torch.float64, device=self.device)
         start, end = (own.log_snr(t).expand(whole) for t in instants)  # not rounded: the walk's own λ is compared with them
+        told, guidance = labels, request.guidance
+        if guidance.only_null:  # one evaluation, not two of which one counts
+            told, guidance = torch.full_like(labels, self.classes), Guidance()
         denoiser = NetworkDenoiser(
-            self.network, self.run.objective.prediction, labels, start, end, self.classes, request.guidance, request.clip,
+            self.network, self.run.objective.prediction, told, start, end, self.classes, guidance, request.clip,
             self.inputs, self.autocast, self.fixed,
         )  # fmt: skip
         state = self._walk(request, self.walked(request, own), denoiser, first, whole)
@@ -202,7 +205,8 @@ class Generator:
         if request.sampler == "Heun in noise-to-signal":
             skipped = 1 if bool((schedule.signal(times[0]) == 0).any()) else 0
             made = torch.cat([made, times[1 + skipped : -1]])
-        guided = sum(request.guidance.inside(schedule.log_snr(t)).double().mean().item() for t in made)
+        guidance = Guidance() if request.guidance.only_null else request.guidance
+        guided = sum(guidance.inside(schedule.log_snr(t)).double().mean().item() for t in made)
         return len(made) + guided
 
 

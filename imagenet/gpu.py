@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from imagenet.distributed import device_of
 from imagenet.gpu_plan import Plan, plain, read_plan, sizes
 from theory import record
@@ -90,14 +92,14 @@ def site_of(
 ) -> Site:
     """Raises ValueError for a size, device or path that is not there, before any work."""
     plan = read_plan(size)
-    kind = device_of(device).type
+    place = device_of(device)
     for name, path in (("data", data), ("weights", weights)):
         if path is not None and path != "embedded" and not Path(path).exists():
             raise ValueError(f"{name} = {path} is not there; allowed: an existing path; remedy: check {name.upper()}=")
     work = Path(folder) if folder is not None else Path("results", "gpu", plan.size)
     reference = Path("results", "reference", "gpu", plan.size)
-    out = reference if kind != "cpu" and folder is None else work / "report"
-    return Site(plan, kind, data, weights, work, out)
+    out = reference if place.type != "cpu" and folder is None else work / "report"
+    return Site(plan, str(place), data, weights, work, out)
 
 
 # ---- the journal ------------------------------------------------------------------------------------------------------
@@ -161,6 +163,8 @@ def run(site: Site, minutes: float | None = None, only: Sequence[str] = ()) -> l
     wanted = pieces_of(site, only)
     site.source  # noqa: B018  (refuses a missing path before any work)
     claim(site)
+    if site.on_gpu:
+        torch.cuda.set_device(site.device)
     entries, clock = finished(site), Clock(minutes)
     done = {entry["piece"] for entry in entries}
     waiting = [piece for piece in wanted if piece.name not in done]

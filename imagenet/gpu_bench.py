@@ -233,7 +233,9 @@ def where(trained: Trained, device: str) -> list[dict[str, Any]]:
             trained.step()
         synchronise(device)
     name = "self_cpu_time_total" if device == "cpu" else "self_device_time_total"
-    taken = sorted(((getattr(entry, name), entry.key, entry.count) for entry in seen.key_averages()), reverse=True)
+    kind = "CPU" if device == "cpu" else "CUDA"  # a kernel's time is told again of the operation that launched it
+    entries = [entry for entry in seen.key_averages() if entry.device_type.name == kind]
+    taken = sorted(((getattr(entry, name), entry.key, entry.count) for entry in entries), reverse=True)
     total = sum(time_of for time_of, _, _ in taken)
     return [{"what": key[:80], "share": t / total, "calls": calls} for t, key, calls in taken[:_ROWS_SHOWN] if t > 0]
 

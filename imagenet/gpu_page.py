@@ -62,7 +62,7 @@ def costs() -> str:
 
 
 _NAMES = {
-    "train": "training of both arms", "sweep": "sweeps of both arms, guidance off and best", "bench": "benchmarks",
+    "train": "training of both arms", "sweep": "sweeps of both arms: guidance off and best, other γ", "bench": "benchmarks",
     "guidance": "choice of the weight of guidance",
 }  # fmt: skip
 
@@ -118,6 +118,10 @@ def _of_size(found: Results, folder: Path, link: str) -> list[str]:
                 *figures.get(guidance, []),
                 _swept(found, guidance),
             ]
+    for name, data in found.quality.items():
+        if name.startswith("gamma-"):
+            text = quality.table(data, found.arms).partition("\n\n")[0]
+            parts += [f"### Ancestral steps with γ = {name.removeprefix('gamma-')}", text]
     if found.guidance:
         rows = [
             (arm, g["best"], ", ".join(f"{w}: {d:.4g}" for w, d in g["distances"].items())) for arm, g in found.guidance.items()
@@ -230,6 +234,8 @@ def _figures(found: Results, folder: Path, link: str) -> dict[str, list[str]]:
         put("samples", "samples", "The same noise through both schedules", lambda path: record.atomic_text(path, svg))
     if all(importlib.util.find_spec(name) for name in ("matplotlib", "seaborn")):
         for guidance, data in found.quality.items():
+            if guidance.startswith("gamma-"):
+                continue
             drawings: list[tuple[str, str, Callable[[], Figure]]] = [
                 ("quality", "Quality against the number of evaluations", lambda data=data: quality.draw_quality(data)),  # type: ignore[misc]
             ]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OFF, BEST = "off", "best"  # guidance: none, or the weight that was best at a few steps
+GAMMA = "gamma-"  # no guidance, and ancestral steps with another γ
 UTILISATION = 0.25  # share of the peak that estimates of minutes count with: the target for small32
 _PEAK = count.PEAKS["H200"] * 1e12
 _SHOWN = 12  # images of each arm and budget that are kept for the page
@@ -65,6 +66,7 @@ def pieces(site: Site) -> list[Piece]:
         minutes = _drawing(site, tried * plan.sampling.tried_at)
         found.append(Piece(f"guidance:{arm.key}", 1.0, minutes, functools.partial(_try_guidance, site, arm)))
         found.append(_sweep(site, arm, BEST))
+    found += [_sweep(site, arm, GAMMA + f"{gamma:g}") for gamma in plan.sampling.gammas for arm in both]
     for arm in plan.ablations:
         found += [_training(site, arm), _sweep(site, arm, OFF)]
     return found
@@ -88,8 +90,8 @@ def _sweep(site: Site, arm: Arm, guidance: str) -> Piece:
     from imagenet.gpu import Piece
 
     sampling = site.plan.sampling
-    budgets = _budgets(site, arm)
-    evaluations = sum(budgets) * len(sampling.samplers) * sampling.seed_ranges * (1.5 if guidance == BEST else 1)
+    budgets = _budgets(site, arm, guidance)
+    evaluations = sum(budgets) * len(_samplers(site, guidance)) * sampling.seed_ranges * (1.5 if guidance == BEST else 1)
     least, total = _drawing(site, max(budgets)) + 1.0, _drawing(site, evaluations) + 1.0  # and the compiler's
     return Piece(f"sweep:{arm.key}:{guidance}", least, total, functools.partial(sweep, site, arm, guidance))
 
@@ -100,8 +102,13 @@ def _drawing(site: Site, evaluations: float) -> float:
     return site.plan.sampling.images * evaluations * flop / (UTILISATION * _PEAK) / 60
 
 
-def _budgets(site: Site, arm: Arm) -> tuple[int, ...]:
-    return site.plan.sampling.ablated if arm in site.plan.ablations else site.plan.sampling.evaluations
+def _budgets(site: Site, arm: Arm, guidance: str) -> tuple[int, ...]:
+    few = arm in site.plan.ablations or guidance.startswith(GAMMA)
+    return site.plan.sampling.ablated if few else site.plan.sampling.evaluations
+
+
+def _samplers(site: Site, guidance: str) -> tuple[str, ...]:
+    return ("ancestral",) if guidance.startswith(GAMMA) else site.plan.sampling.samplers
 
 
 # ---- packing and training ---------------------------------------------------------------------------------------------
@@ -180,23 +187,25 @@ def generator(site: Site, arm: Arm) -> generate.Generator:
     return quick
 
 
-def source(site: Site, drawing: generate.Generator, weight: float) -> generate.Source:
-    """With this weight of guidance."""
-    return generate.Source(drawing, site.plan.sampling.request(weight, site.plan.seed))
+def source(site: Site, drawing: generate.Generator, weight: float, gamma: float | None = None) -> generate.Source:
+    """With this weight of guidance, and the plan's γ unless another is given."""
+    request = site.plan.sampling.request(weight, site.plan.seed)
+    return generate.Source(drawing, request if gamma is None else dataclasses.replace(request, gamma=gamma))
 
 
 def sweep(site: Site, arm: Arm, guidance: str, clock: Clock) -> bool:
-    """All points of an arm without guidance, or with its best weight; none is begun that does not fit into the minutes."""
-    weight = 1.0 if guidance == OFF else float(_json(site.work / "guidance" / f"{arm.key}.json")["best"])
+    """All points of an arm and a way of sampling; none is begun that does not fit into the minutes."""
+    weight = float(_json(site.work / "guidance" / f"{arm.key}.json")["best"]) if guidance == BEST else 1.0
+    gamma = float(guidance.removeprefix(GAMMA)) if guidance.startswith(GAMMA) else None
     sampling = site.plan.sampling
     data = packed(site)
     seen = extractors(site, data)
-    budgets = _budgets(site, arm)
+    budgets = _budgets(site, arm, guidance)
     longest = _drawing(site, 1.5 * max(budgets)) if site.on_gpu else 0.0
     left = clock.left
     found = evaluate.sweep(
-        source(site, generator(site, arm), weight), compared_with(site, data, seen), seen,
-        sampling.sweep(budgets, sampling.seed_ranges),
+        source(site, generator(site, arm), weight, gamma), compared_with(site, data, seen), seen,
+        sampling.sweep(budgets, sampling.seed_ranges, _samplers(site, guidance)),
         site.work / "sweeps" / f"{arm.key}-{guidance}.jsonl", device=site.device,
         max_minutes=None if left is None else max(left - longest, 0.01),
     )  # fmt: skip
@@ -249,7 +258,7 @@ def gather(site: Site, entries: Sequence[Mapping[str, Any]]) -> None:
     """Put together what is finished: a few small files, each with where it came from."""
     plan, out = site.plan, site.out
     both = [plan.baseline, plan.spectral]
-    for guidance in (OFF, BEST):
+    for guidance in (OFF, BEST, *(GAMMA + f"{gamma:g}" for gamma in plan.sampling.gammas)):
         _together(site, both, guidance, out / f"quality-{guidance}.nc")
     if any(_swept(site, arm, OFF).is_file() for arm in plan.ablations):
         _together(site, list(plan.arms), OFF, out / "ablations.nc", plan.sampling.ablated)
@@ -314,7 +323,7 @@ def hardware(device: str) -> dict[str, Any]:
     """What computed."""
     if device == "cpu":
         return {"hardware": f"{platform.machine()} processor, {torch.get_num_threads()} threads"}
-    about = torch.cuda.get_device_properties(0)
+    about = torch.cuda.get_device_properties(device)
     return {"hardware": about.name, "memory_gb": round(about.total_memory / 1e9, 1), "cuda": torch.version.cuda}
 
 

@@ -41,7 +41,8 @@ class Arm:
 class Sampling:
     """The sweep. images: of a point; weights: of guidance that are tried, at `tried_at` evaluations, before the best is swept.
 
-    guided from λ = guide_low to guide_high: EDM2-XXL's interval, ς from .28 to 1.61. ablated: evaluations of the ablations.
+    gammas: other values of γ that both arms are drawn with. Guided from λ = guide_low to guide_high: EDM2-XXL's interval, ς
+    from .28 to 1.61. ablated: evaluations of the ablations; shown: of the samples on the page.
     """
 
     evaluations: tuple[int, ...]
@@ -51,6 +52,7 @@ class Sampling:
     batch: int
     components: int
     gamma: float
+    gammas: tuple[float, ...]
     weights: tuple[float, ...]
     tried_at: int
     guide_low: float

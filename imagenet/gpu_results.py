@@ -29,7 +29,7 @@ COST, BANDWIDTH = 0.02, 0.60  # ours: of schedules in throughput, and of the cop
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The files of one size. quality: by guidance, "off" and "best"; bench: by name, as bench-NAME.json."""
+    """The files of one size. quality: by "off", "best" (guidance), "gamma-0" …; bench: by name, as bench-NAME.json."""
 
     provenance: dict[str, Any]
     quality: dict[str, xr.Dataset] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Results:
         """Whatever is there beside provenance.json. Raises FileNotFoundError without that."""
         if not (folder / "provenance.json").is_file():
             raise FileNotFoundError(f"no provenance.json in {folder}; allowed: results of a run; remedy: make gpu")
-        swept = {g: _dataset(file) for g in ("off", "best") if (file := folder / f"quality-{g}.nc").is_file()}
+        swept = {file.stem.removeprefix("quality-"): _dataset(file) for file in sorted(folder.glob("quality-*.nc"))}
         ablated = folder / "ablations.nc"
         samples = {}
         if (folder / "samples.npz").is_file():

@@ -7,6 +7,7 @@ mean colour. Two files of plain arrays in the folder of a training: knowledge.np
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from imagenet.schedules import Maker, Measured
 from imagenet.settings import Noise
 from theory import record
 from theory.per_image import Basis
+from theory.spectrum import rings
 
 FILE, PRIOR = "knowledge.npz", "prior.npz"
 
@@ -93,7 +95,7 @@ class Knowledge:
         prior = Prior.load(target / PRIOR)
         try:
             with np.load(target / FILE, allow_pickle=False) as stored:
-                return cls(
+                found = cls(
                     int(stored["size"]),
                     tuple(str(name) for name in stored["class_names"]),
                     torch.from_numpy(stored["class_counts"]),
@@ -101,6 +103,10 @@ class Knowledge:
                     float(stored["mean_colour_power"]),
                     prior,
                 )
+            wrong = _misfits(found)
+            if wrong:
+                raise ValueError(wrong)
+            return found
         except Exception as error:  # zipfile, zlib, numpy and torch each have their own
             raise ValueError(
                 f"{target / FILE} is not what a training writes ({error}); allowed: its {FILE}; remedy: copy it again"
@@ -112,3 +118,22 @@ class Knowledge:
         path = Path(checkpoint)
         places = [path] if path.is_dir() else [path.parent, path.parent.parent]
         return cls.load(next((place for place in places if (place / FILE).is_file()), places[0]))
+
+
+def _misfits(found: Knowledge) -> str:
+    """What in knowledge from a file would fail only when images are drawn; empty if nothing would."""
+    counts, theta, names = found.class_counts, found.mean_theta, found.class_names
+    if counts.shape != (len(names),) or counts.dtype != torch.int64 or bool((counts < 0).any()) or not bool((counts > 0).any()):
+        return f"counts of {counts.dtype} {tuple(counts.shape)} for {len(names)} classes, or none above 0"
+    if theta.shape != (1, 2 + len(found.basis.components)) or not bool(theta.isfinite().all()):
+        return f"θ of shape {tuple(theta.shape)}, {2 + len(found.basis.components)} parameters in prior.npz, or not finite"
+    lacking = [
+        name for name, count in zip(names, counts.tolist(), strict=True) if count and name not in found.prior.class_names
+    ]
+    if lacking:
+        return f"classes that prior.npz does not have, such as {lacking[0]!r}"
+    if found.size < 4 or len(found.basis.mean) != rings(found.size, found.size).nyquist:
+        return f"size {found.size} px, and a basis of {len(found.basis.mean)} rings in prior.npz"
+    if not 0 <= found.mean_colour_power < math.inf:
+        return f"variance of the mean colour {found.mean_colour_power}"
+    return ""

@@ -97,16 +97,20 @@ def frechet(first: Moments, second: Moments, label: str = "a Fréchet distance")
     return gaussian_distance(first.mean, first.covariance, second.mean, second.covariance)
 
 
-def frechet_without_bias(reference: Moments, features: Tensor, label: str = "a Fréchet distance") -> float:
+def frechet_without_bias(
+    reference: Moments, features: Tensor, label: str = "a Fréchet distance", asked: Tensor | None = None
+) -> float:
     """The distance that features (N, dim) would have from the reference with N → ∞ (Chong and Forsyth, arXiv 1911.07023).
 
-    The bias falls as 1/N to first order, so FD_∞ = 2·FD_N − FD_{N/2}, the latter the mean of the two halves (every other
-    image). Its spread is larger than that of FD_N, it may be negative, and the reference keeps its own bias. NaN where a half
-    has no more images than features.
+    The bias falls as 1/N to first order, so FD_∞ = 2·FD_N − FD_{N/2}, the latter the mean of the two halves: every other image
+    of each class asked for (N,), or of all without. (Of classes asked for in turn, every other image would be every other
+    class if their number is even.) Its spread is larger than that of FD_N, it may be negative, and the reference keeps its own
+    bias. NaN where a half has no more images than features.
     """
     if len(features) // 2 <= features.shape[1]:
         return math.nan
-    halves = [frechet(reference, Moments.of(half), label) for half in (features[::2], features[1::2])]
+    by_class = features if asked is None else features[asked.argsort(stable=True)]
+    halves = [frechet(reference, Moments.of(half), label) for half in (by_class[::2], by_class[1::2])]
     return 2 * frechet(reference, Moments.of(features), label) - sum(halves) / 2
 
 

@@ -163,7 +163,9 @@ class Journal:
         """Lines after `step`, of a piece of the training that was lost, are removed."""
         self.path = folder / METRICS
         if self.path.is_file():
-            kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            kept = [
+                line for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines() if _step_of(line) <= step
+            ]
             record.atomic_text(self.path, "".join(f"{line}\n" for line in kept))
         self._board = _board(folder)
 
@@ -185,7 +187,7 @@ class Journal:
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):  # a line cut off by a kill
+    except (ValueError, KeyError, TypeError, RecursionError):  # a line cut off by a kill, or damaged
         return math.inf
 
 
@@ -198,8 +200,11 @@ def _finite(value: Any) -> Any:
 def _board(folder: Path) -> Any:
     if importlib.util.find_spec("tensorboard") is None:
         return None
-    from torch.utils.tensorboard import SummaryWriter
-
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:  # installed, and not with what it needs
+        log.warning("TensorBoard cannot be loaded (%s); metrics are in %s alone", error, METRICS)
+        return None
     return SummaryWriter(str(folder / "tensorboard"))
 
 

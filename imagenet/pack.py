@@ -24,7 +24,18 @@ import torch
 from imagenet import data, prior
 from imagenet.data import Images
 from imagenet.decode import SPECTRA, Done, chunk, results, rows, spectrum_bytes
-from imagenet.packed import IMAGES, JOURNAL, LAYOUT, Packed, content_fingerprint, digest, open_packed
+from imagenet.packed import (
+    IMAGES,
+    JOURNAL,
+    LAYOUT,
+    Packed,
+    content_fingerprint,
+    digest,
+    map_images,
+    open_packed,
+    read_labels,
+    read_meta,
+)
 from imagenet.parameters import fingerprint
 from imagenet.table import parquet, tables
 from theory import per_image
@@ -37,6 +48,7 @@ log = logging.getLogger(__name__)
 
 _FEW = 20_000  # images that one process decodes before others have started
 _BASIS_IMAGES = 100_000  # spectra that the principal components are taken of, evenly spread: 100 MB at 256 px
+_LARGEST = 8192  # px a side
 _BLOCK = 16_384  # rows of spectra in memory at a time
 
 
@@ -62,6 +74,12 @@ class Options:
     upsample: bool = False
     tolerance: float = data.TOLERANCE
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed = {self.seed}; allowed: 0 … 2³² − 1; remedy: 0")
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"tolerance = {self.tolerance}; allowed: a share, 0 ≤ tolerance < 1; remedy: {data.TOLERANCE}")
+
     def key(self, source: str | Path, size: int) -> dict[str, Any]:
         """What must be equal for an interrupted run to continue, or a finished one to count as done."""
         chosen = asdict(self)
@@ -80,8 +98,11 @@ def pack(
     broken images than options.tolerance, and for a folder that holds something else; OSError for a disk too small.
     """
     options = Options() if options is None else options
-    if size < 4:
-        raise ValueError(f"size = {size} px; allowed: ≥ 4, so that a spectrum has two rings; remedy: a larger size")
+    if not 4 <= size <= _LARGEST:
+        raise ValueError(
+            f"size = {size} px; allowed: 4 … {_LARGEST}, so that a spectrum has two rings and a chunk fits in memory; "
+            "remedy: a size in between"
+        )
     if workers is not None and workers < 1:
         raise ValueError(f"workers = {workers}; allowed: ≥ 1; remedy: the number of cores")
     root = Path(folder)
@@ -90,7 +111,7 @@ def pack(
         raise ValueError(f"{source} holds {len(images)} image; allowed: ≥ 2; remedy: more images")
     key = options.key(source, size)
     if (root / "meta.json").is_file():
-        _same_key(json.loads((root / "meta.json").read_text(encoding="utf-8")).get("key", {}), key, root)
+        _same_key(read_meta(root)["key"], key, root)
     else:
         _decode_all(images, root, key, options, workers)
         _finish(images, root, key, source)
@@ -306,10 +327,10 @@ def _save(file: Path, blocks: Iterator[np.ndarray] | list[np.ndarray], shape: tu
 
 def _parameters(root: Path, options: Options) -> None:
     """θ of every image, its basis and p(θ | class), from power.npy."""
-    meta = json.loads((root / "meta.json").read_text(encoding="utf-8"))
+    meta = read_meta(root)
     table = rings(meta["size"], meta["size"])
     power = torch.from_numpy(np.load(root / "power.npy", mmap_mode="c"))
-    labels = torch.from_numpy(np.load(root / "labels.npy"))
+    labels = torch.from_numpy(read_labels(root, meta))
     every = -(-len(power) // _BASIS_IMAGES)
     components = min(options.components, table.nyquist, len(power[::every]) - 1)
     basis = Basis.fit(power[::every], table, components, QUANTISATION_POWER)
@@ -327,9 +348,9 @@ def renew_spectra(folder: str | Path, options: Options | None = None) -> Packed:
     options = Options() if options is None else options
     if not (root / "meta.json").is_file():
         raise FileNotFoundError(f"no finished pack in {root}; allowed: one; remedy: pack first")
-    meta = json.loads((root / "meta.json").read_text(encoding="utf-8"))
-    count, size = meta["images"], meta["size"]
-    pixels = np.memmap(root / IMAGES, np.uint8, "c", shape=(count, 3, size, size))
+    meta = read_meta(root)
+    count, size, pixels = meta["images"], meta["size"], map_images(root, meta)
+    read_labels(root, meta)  # refused before the work, not after it
     (root / "spectra.json").unlink(missing_ok=True)
     step, width = rows(size), len(rings(size, size))
     chunks = progress(range(0, count, step), "spectra", total=-(-count // step))

@@ -15,8 +15,9 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import json
+import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,10 @@ from theory.per_image import Basis
 from theory.spectrum import rapsd, rings
 
 LAYOUT = 1  # of the folder; another number is another format
+_KINDS: dict[str, type] = {
+    "layout": int, "images": int, "size": int, "class_names": list, "fingerprint": str, "key": dict, "rows_per_digest": int,
+    "digests": list,
+}  # fmt: skip
 IMAGES, JOURNAL = "images.u8", "journal.jsonl"
 _PROBES = 4  # images whose spectrum is compared with the stored one when a pack is opened
 
@@ -88,9 +93,14 @@ class Packed:
 
     def verify(self) -> None:
         """Read every pixel. Raises ValueError for the first part of images.u8 that is not what was packed."""
-        meta = _json(self.folder / "meta.json")
-        rows = meta["rows_per_digest"]
-        for number, expected in enumerate(meta["digests"]):
+        meta = read_meta(self.folder)
+        rows, digests = meta["rows_per_digest"], meta["digests"]
+        if len(digests) != -(-len(self) // rows):
+            raise ValueError(
+                f"{self.folder / 'meta.json'} has {len(digests)} digests of {rows} images each for {len(self)} images; "
+                "allowed: what packing wrote; remedy: copy it again, or pack again"
+            )
+        for number, expected in enumerate(digests):
             if digest(self.images[number * rows : (number + 1) * rows]) != expected:
                 last = min((number + 1) * rows, len(self)) - 1
                 raise ValueError(
@@ -121,20 +131,18 @@ def open_packed(folder: str | Path) -> Packed:
     count, size, names = meta["images"], meta["size"], tuple(meta["class_names"])
     if count < 2:
         raise ValueError(f"{root} holds {count} images; allowed: ≥ 2; remedy: pack more")
-    images = _map(root / IMAGES, (count, 3, size, size))
-    labels = _array(root / "labels.npy", (count,), "i")
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
-    if len(wrong):
-        raise ValueError(
-            f"label of image {wrong[0]} in {root / 'labels.npy'} is {labels[wrong[0]]}; allowed: 0 … {len(names) - 1}; "
-            "remedy: pack again"
-        )
+    images = map_images(root, meta)
+    labels = read_labels(root, meta)
     described = _spectra(root, meta["fingerprint"])
     table = rings(size, size)
     power = torch.from_numpy(_array(root / "power.npy", (count, len(table)), "f"))
     means = torch.from_numpy(_array(root / "means.npy", (count, 3), "f"))
     theta = torch.from_numpy(_array(root / "theta.npy", (count, None), "f"))
-    prior = Prior.load(root / "prior.npz")
+    prior = Prior.load(root / "prior.npz") if (root / "prior.npz").is_file() else None
+    if prior is None or len(prior.basis.mean) != table.nyquist or not set(prior.class_names) <= set(names):
+        raise ValueError(
+            f"{root / 'prior.npz'} is absent or of other spectra; allowed: p(θ | class) of these; remedy: {_renew(root)}"
+        )
     if theta.shape[1] != 2 + len(prior.basis.components):
         raise ValueError(
             f"θ in {root / 'theta.npy'} has {theta.shape[1]} parameters, its basis {2 + len(prior.basis.components)}; "
@@ -152,30 +160,57 @@ def _meta(root: Path) -> dict[str, Any]:
         if (root / JOURNAL).is_file():
             raise ValueError(f"the pack in {root} is unfinished; allowed: a finished one; remedy: run the same command again")
         raise FileNotFoundError(f"no pack in {root}; allowed: a folder made by packing; remedy: python -m imagenet pack")
+    return read_meta(root)
+
+
+def read_meta(root: Path) -> dict[str, Any]:
+    """meta.json of a pack. Raises ValueError where it is not what packing wrote, OSError where it is absent."""
     meta = _json(root / "meta.json")
-    lacking = [key for key in ("layout", "images", "size", "class_names", "fingerprint") if key not in meta]
+    lacking = [key for key in _KINDS if key not in meta]
     if lacking or meta["layout"] != LAYOUT:
         raise ValueError(
             f"{root / 'meta.json'}: layout {meta.get('layout')}, missing keys: {', '.join(lacking) or 'none'}; allowed: layout "
             f"{LAYOUT}, all keys; remedy: pack again"
         )
+    wrong = [key for key, kind in _KINDS.items() if not isinstance(meta[key], kind) or isinstance(meta[key], bool)]
+    if not wrong:
+        wrong += [key for key in ("class_names", "digests") if not all(isinstance(text, str) for text in meta[key])]
+        wrong += [key for key, least in (("images", 0), ("size", 4), ("rows_per_digest", 1)) if meta[key] < least]
+    if wrong:
+        listed = ", ".join(f"{key} = {str(meta[key])[:60]}" for key in wrong)
+        raise ValueError(f"{root / 'meta.json'}: {listed}; allowed: what packing wrote; remedy: copy it again, or pack again")
     return meta
+
+
+def read_labels(root: Path, meta: Mapping[str, Any]) -> np.ndarray:
+    """labels.npy of a pack, mapped. Raises ValueError, with the image, for one out of range."""
+    names = meta["class_names"]
+    labels = _array(root / "labels.npy", (meta["images"],), "i")
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
+    if len(wrong):
+        raise ValueError(
+            f"label of image {wrong[0]} in {root / 'labels.npy'} is {labels[wrong[0]]}; allowed: 0 … {len(names) - 1}; "
+            "remedy: pack again"
+        )
+    return labels
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON ({error}); allowed: what packing wrote; remedy: pack again") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file} holds {type(found).__name__}; allowed: what packing wrote; remedy: pack again")
     return found
 
 
-def _map(file: Path, shape: tuple[int, int, int, int]) -> np.memmap:
-    expected, found = int(np.prod(shape)), file.stat().st_size if file.is_file() else 0
+def map_images(root: Path, meta: Mapping[str, Any]) -> np.memmap:
+    """images.u8 as `meta` describes it. Raises ValueError for a file of another length."""
+    file, shape = root / IMAGES, (meta["images"], 3, meta["size"], meta["size"])
+    expected, found = math.prod(shape), file.stat().st_size if file.is_file() else 0
     if found != expected:
-        row = int(np.prod(shape[1:]))
+        row = math.prod(shape[1:])
         raise ValueError(
             f"{file} has {found} bytes, {found / row:.1f} images; allowed: {expected}, {shape[0]} images; remedy: it is "
             "truncated or of another pack: copy it again, or pack again"
@@ -202,7 +237,8 @@ def _array(file: Path, shape: tuple[int | None, ...], kind: str) -> np.ndarray:
 def _spectra(root: Path, fingerprint: str) -> dict[str, Any]:
     file = root / "spectra.json"
     described = _json(file) if file.is_file() else {}
-    if described.get("fingerprint") != fingerprint or described.get("layout") != LAYOUT or "taper" not in described:
+    tapered = described.get("taper", "") in (None, "hann")
+    if described.get("fingerprint") != fingerprint or described.get("layout") != LAYOUT or not tapered:
         raise ValueError(
             f"the spectra in {root} are of other images ({described.get('fingerprint', 'none')}); allowed: of these "
             f"({fingerprint}); remedy: {_renew(root)}"

@@ -94,7 +94,7 @@ class Prior:
 
     @classmethod
     def load(cls, path: Path) -> Prior:
-        """What `save` has written. Raises ValueError for another kind of file."""
+        """What `save` has written. Raises ValueError for another kind of file, or one whose arrays do not fit together."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 basis = Basis(torch.from_numpy(stored["basis_mean"]), torch.from_numpy(stored["basis_components"]))
@@ -102,11 +102,38 @@ class Prior:
                     str(name): Mixture(stored[f"weights_{k}"], stored[f"means_{k}"], stored[f"roots_{k}"])
                     for k, name in enumerate(stored["mixture_names"])
                 }
-                return cls(mixtures, tuple(str(name) for name in stored["class_names"]), basis)
-        except (ValueError, KeyError, OSError, EOFError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+                found = cls(mixtures, tuple(str(name) for name in stored["class_names"]), basis)
+            wrong = _misfits(found)
+            if wrong:
+                raise ValueError(wrong)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # zipfile, zlib, numpy and torch each have their own
             raise ValueError(f"{path} is not a prior ({error}); allowed: a file of Prior.save; remedy: fit it again") from error
+        return found
+
+
+def _misfits(found: Prior) -> str:
+    """What in a prior from a file would fail only when it is drawn from; empty if nothing would."""
+    mean, components = found.basis.mean, found.basis.components
+    if mean.ndim != 1 or components.ndim != 2 or components.shape[1] != len(mean) or mean.dtype != torch.float64:
+        return f"basis of {mean.dtype} {tuple(mean.shape)} and {tuple(components.shape)}"
+    if not bool(mean.isfinite().all()) or not bool(components.isfinite().all()):
+        return "basis with values that are not finite"
+    if POOLED not in found.mixtures or not found.class_names:
+        return "no mixture of all classes, or no class"
+    width = 2 + len(components)
+    for name, mixture in found.mixtures.items():
+        count = mixture.weights.size
+        shapes = (mixture.weights.shape, mixture.means.shape, mixture.roots.shape)
+        if not count or shapes != ((count,), (count, width), (count, width, width)):
+            return f"mixture {name!r} of shapes {shapes} for {width} parameters"
+        values = (mixture.weights, mixture.means, mixture.roots)
+        if any(v.dtype != np.float64 or not np.isfinite(v).all() for v in values):
+            return f"mixture {name!r} with values that are not finite float64"
+        if (mixture.weights < 0).any() or abs(mixture.weights.sum() - 1) > 1e-9:  # as strict as numpy's own choice
+            return f"mixture {name!r} with weights {mixture.weights.tolist()}"
+    return ""
 
 
 def fit(

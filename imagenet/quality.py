@@ -88,6 +88,8 @@ def table(dataset: xr.Dataset, models: tuple[str, str] | None = None) -> str:
         for sampler in joined["sampler"].values:
             for budget in joined["evaluations"].values:
                 here = joined.sel(model=model, sampler=sampler, evaluations=budget)
+                if joined.sizes["model"] > 1 and bool(here["nfe"].isnull().all()):
+                    continue  # models may have been swept at different points
                 rows.append([str(model), str(sampler), str(budget), *_cells(here, _scored(joined))])
     parts = ["\n".join("| " + " | ".join(row) + " |" for row in rows), _context(joined), targets(joined, models)]
     return "\n\n".join(parts) + "\n"

@@ -14,6 +14,9 @@ from theory.schedule import Gauge
 Labels = Literal["balanced", "as data"]
 Theta = Literal["as trained", "drawn", "data set"]
 Levels = Literal["own", "sqrt", "linear"]
+_BOUNDS = {  # images are numbered in 64 bits, and so are seeds
+    "steps": (1, 1_000_000), "count": (1, 2**40), "batch": (1, 2**31), "first": (0, 2**62), "seed": (0, 2**63 - 1)
+}  # fmt: skip
 IN_TIME = ("Euler", "Heun")  # steps in the interpolant's time, which change with the gauge
 
 
@@ -56,9 +59,10 @@ class Request:
     def __post_init__(self) -> None:
         require(self.sampler in STEPS, f"sampler = {self.sampler!r}", ", ".join(STEPS), "one of them")
         require(0 <= self.gamma <= 1, f"γ = {self.gamma}", "0 ≤ γ ≤ 1", "0.3")
-        for name, least in (("steps", 1), ("count", 1), ("batch", 1), ("first", 0), ("seed", 0)):
+        for name, (least, most) in _BOUNDS.items():
             value = getattr(self, name)
-            require(isinstance(value, int) and value >= least, f"{name} = {value!r}", f"an integer ≥ {least}", "correct it")
+            fits = isinstance(value, int) and least <= value <= most
+            require(fits, f"{name} = {value!r}", f"an integer from {least} to {most}", "correct it")
         for name, kind in (("labels", Labels), ("theta", Theta)):
             value = getattr(self, name)
             fits = value in get_args(kind) if isinstance(value, str) else len(value) > 0

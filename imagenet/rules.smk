@@ -222,3 +222,23 @@ rule imagenet_gallery:
     shell:
         "{PYTHON:q} -m imagenet.gallery --settings {params.settings:q} --files {params.files:q} --seed {params.seed}"
         " --out {params.folder:q} --table {output.table:q} > {log:q} 2>&1"
+
+
+# What `make gpu` runs, for a machine that has snakemake too. Not part of `all`; goes on where it was stopped.
+GPU = config["imagenet"]["gpu"]
+
+
+rule gpu:
+    output:
+        f"results/reference/gpu/{GPU['size']}/provenance.json" if GPU["device"] == "cuda"
+        else f"results/gpu/{GPU['size']}/report/provenance.json",
+    params:
+        data=f"--data {shlex.quote(GPU['data'])}" if GPU["data"] else "",
+        weights=f"--weights {shlex.quote(GPU['weights'])}" if GPU["weights"] else "",
+    log:
+        f"{RESULTS}/logs/gpu.log",
+    threads: 1
+    resources:
+        gpu=1,
+    shell:
+        "{PYTHON:q} -m imagenet.gpu run --size {GPU[size]} --device {GPU[device]} {params.data} {params.weights} > {log:q} 2>&1"

@@ -60,17 +60,50 @@ class Maker:
         return Rule(self.noise.shape, self.noise.epsilon, self.noise.evenness, floor=QUANTISATION_POWER)
 
     def from_power(self, power: Tensor) -> Tensor:
-        """Rows of the spectra (n, K + 1). Raises ValueError, naming the row, for values that are not finite."""
+        """Rows of the spectra (n, K + 1). Raises ValueError, naming image, R(f) and time, for λ not finite or not falling."""
+        return self._checked(power, power, "R(f)")
+
+    def from_theta(self, theta: Tensor) -> Tensor:
+        """Rows of the parameters θ (n, D). Raises ValueError as `from_power`, with θ."""
+        _require_finite(theta, "θ")
+        return self._checked(per_image.power_of(theta, rings(self.size, self.size), self.basis), theta, "θ")
+
+    def _checked(self, power: Tensor, told: Tensor, name: str) -> Tensor:
+        _require_finite(power, name, told)
+        rows = torch.cat([self._rows(part) for part in power.split(_ROWS)])
+        bad = ~rows[:, 1:].isfinite() | ~rows[:, :-1].isfinite() | (rows.diff() >= 0)
+        if bool(bad.any()):
+            image, node = (int(i) for i in bad.nonzero()[0])
+            before, after = rows[image, node : node + 2].tolist()
+            raise ValueError(
+                f"the schedule of image {image} does not fall: λ = {before:.6g} at t = {node / (rows.shape[1] - 1):.4g}, then "
+                f"{after:.6g}, with {name} = {_shortly(told[image])}; allowed: finite λ, strictly falling in t; remedy: "
+                "noise.evenness of 0.02 or more, factors of steering nearer 1, or drop that image"
+            )
+        return rows
+
+    def _rows(self, power: Tensor) -> Tensor:
         table = rings(self.size, self.size)
         power = power.double()
         if self.noise.mean_colour:
             power = torch.cat([torch.full_like(power[:, :1], self.mean_colour_power), power[:, 1:]], -1)
             power, table = per_image.with_mean_colour(power, table)
-        return torch.cat([per_image.log_snr(part, table, self.rule) for part in power.split(_ROWS)]).float()
+        return per_image.log_snr(power, table, self.rule).float()
 
-    def from_theta(self, theta: Tensor) -> Tensor:
-        """Rows of the parameters θ (n, D)."""
-        return self.from_power(per_image.power_of(theta, rings(self.size, self.size), self.basis))
+
+def _require_finite(values: Tensor, name: str, told: Tensor | None = None) -> None:
+    bad = (~values.isfinite()).any(-1).nonzero()
+    if len(bad):
+        image = int(bad[0, 0])
+        shown = _shortly((values if told is None else told)[image])
+        raise ValueError(
+            f"{name} of image {image} = {shown} gives no finite spectrum; allowed: finite values; remedy: drop that image, "
+            "compute the spectra anew, or steer with factors nearer 1"
+        )
+
+
+def _shortly(values: Tensor) -> str:
+    return "[" + ", ".join(f"{value:.4g}" for value in values[:6].tolist()) + (", …]" if len(values) > 6 else "]")
 
 
 @dataclass(frozen=True, eq=False)

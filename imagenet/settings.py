@@ -33,6 +33,10 @@ NoiseKind = Literal["shifted cosine", "interpolated cosine", "spectral"]
 Level = Literal["image", "data set"]
 
 
+_LARGEST = 65_536  # of a side in px, and of every width and count of a network
+_MOST_IMAGES = 2**24  # of a step
+
+
 class SettingsError(ValueError):
     """A settings file or a value in it is not allowed."""
 
@@ -77,6 +81,8 @@ class Model:
         _require(self.types[-1] == "T", f"{self.name}: types = {self.types!r}", "T at the last level", "end with T")
         counts = (*self.channels, *self.blocks, self.middle, self.embedding, self.patch, self.head_dim)
         _require(min(counts) >= 1, f"{self.name}: a size or count of {min(counts)}", "≥ 1", "correct it")
+        most = max(*counts, self.resolution)
+        _require(most <= _LARGEST, f"{self.name}: a size or count of {most}", f"≤ {_LARGEST}", "correct it")
         _require(0 <= self.dropout < 1, f"{self.name}: dropout = {self.dropout}", "0 ≤ dropout < 1", "0.1")
         divisor = self.patch * 2 ** (levels - 1)
         near = max(divisor, round(self.resolution / divisor) * divisor)
@@ -182,6 +188,7 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "checkpoint_every", "keep", "log_every", "sample_every"):
             _require(getattr(self, name) >= 1, f"training.{name} = {getattr(self, name)}", "≥ 1", "a positive number")
+        _require(self.batch <= _MOST_IMAGES, f"training.batch = {self.batch}", f"≤ {_MOST_IMAGES} images", "a smaller batch")
         snapshots = self.post_hoc_every
         _require(snapshots is None or snapshots >= 1, f"training.post_hoc_every = {snapshots}", "≥ 1", "leave it out for none")
         _require(
@@ -210,7 +217,7 @@ class Run:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, f"seed = {self.seed}", "≥ 0", "0")
+        _require(0 <= self.seed < 2**63, f"seed = {self.seed}", "0 … 2⁶³ − 1", "0")
 
 
 # ---- from files -------------------------------------------------------------------------------------------------------
@@ -356,7 +363,10 @@ def _plain(hint: type, value: Any, where: str) -> Any:
         str: isinstance(value, str),
     }[hint]
     _require(fits, f"{where} = {value!r}", words, f"write {words}")
-    return float(value) if hint is float else value
+    try:
+        return float(value) if hint is float else value
+    except OverflowError:  # an integer of hundreds of digits
+        raise SettingsError(f"{where} = {str(value)[:20]}…; allowed: a number below 1e308; remedy: correct it") from None
 
 
 def as_dict(record: object) -> dict[str, Any]:

@@ -21,10 +21,9 @@ import numpy as np
 import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
 from imagenet.evaluate import Sweep, sweep
-from imagenet.few_steps import DISTANCE, TIMED, compared, gather, ratio
+from imagenet.few_steps import DISTANCE, TIMED, compared, gather, ratio, student_k
 from imagenet.generate import Source, load_generator
 from imagenet.packed import open_packed
 from imagenet.request import Request
@@ -60,14 +59,14 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     budgets, sampler = switches["steps"], switches["sampler"]
     joined = gather(files["sweeps"]).sel(evaluations=budgets, sampler=[sampler])
     packed = open_packed(files["data"])
-    images = settings["sweep"]["images"]
-    known, extractors = compared(packed, settings["sweep"]["extractor"], images)
-    wanted = Sweep(tuple(budgets), (sampler,), images, seed_ranges=1)
+    images, device = settings["sweep"]["images"], settings["device"]
+    known, extractors = compared(packed, settings["sweep"]["extractor"], images, device)
+    wanted = Sweep(tuple(budgets), (sampler,), images, settings["sweep"]["seed_ranges"])  # the same noise as the others
     networks = files["checkpoints"][settings["runs"][1]["name"]]
     parts = [joined]
     for name in progress(_resampled(settings), "resampled"):
         each = [
-            sweep(_source(path, name, settings, seed), known, extractors, wanted)
+            sweep(_source(path, name, settings, seed), known, extractors, wanted, device=device)
             .drop_vars(TIMED)
             .mean("seed_range", keep_attrs=True)
             for path in networks.values()
@@ -79,7 +78,8 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
 
 def _source(path: str, name: str, settings: Mapping[str, Any], seed: int) -> Source:
     """The network at `path`, drawing with one thing changed."""
-    generator, request = load_generator(path), Request(gamma=settings["sweep"]["gamma"], seed=seed)
+    generator = load_generator(path, device=settings["device"])
+    request = Request(gamma=settings["sweep"]["gamma"], seed=seed)
     if name == THETA:
         return Source(generator, dataclasses.replace(request, theta="data set"))
     changes = next(one["changes"] for one in settings["switches"]["resampled"] if one["name"] == name)
@@ -102,15 +102,14 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
     values = measured[DISTANCE].isel(extractor=0, sampler=0).sel(evaluations=budget)
     rows = []
     for name in (str(name) for name in predicted["run"].values):
-        each = found.sel(run=name).dropna("seed").values
-        mean = float(each.mean())
+        count = int(found.sel(run=name).count())
         error, bar, k = ratio(values, ours, name)
-        if len(each) < 2:
-            error, bar, k = 1 / mean, scatter / mean, float(student.ppf(0.975, freedom))
+        if count < 2:
+            bar, k = error * scatter, student_k(freedom)
         slug = "-".join(name.replace("θ", "theta").split())
         claim = Claim(f"P2-{slug}", CLAIM.source, f"{CLAIM.statement}: {name}", CLAIM.conditions)
         kind = "resampled" if name in _resampled(settings) else "trained anew"
-        said = f"{mean:.2f} times the distance at {budget} steps with it changed, {kind}, {len(each)} network(s)"
+        said = f"{1 / error:.2f} times the distance at {budget} steps with it changed, {kind}, {count} network(s)"
         rows.append(Row(claim, "≥ 1", said, error, 1.0, verdict(error, 1.0, bar, k=k)))
     return rows
 

@@ -56,7 +56,7 @@ def parquet(
     root = Path(path)
     files = tables(root, split) if root.is_dir() else [root]
     if not files:
-        raise FileNotFoundError(f"no {' or '.join(TABLES)} file in {root}; allowed: at least one; check the path")
+        raise FileNotFoundError(f"no {' or '.join(TABLES)} file in {root}; allowed: at least one; remedy: check the path")
     opener = _pyarrow_table if open_table is None else open_table
     opened_tables = [opener(file) for file in files]
     names = opened_tables[0].names

@@ -78,17 +78,19 @@ def train(
     process calls this. Raises ValueError (settings, data, device, checkpoint) before work begins; TrainingError when training
     cannot go on, CheckpointError when a checkpoint cannot be written; Terminated after SIGTERM. All say what to do.
     """
+    if max_minutes is not None and not max_minutes > 0:
+        raise ValueError(f"max_minutes = {max_minutes}; allowed: > 0; remedy: leave it out for no limit")
     deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     world = distributed.world(device)
-    with _termination() as told:
-        session = Session(Trainer(run, packed, world, sharding), Path(folder))
-        session.begin(resume)
-        return session.loop(told.is_set, lambda: time.monotonic() >= deadline)
-
-
-def is_finished(folder: str | Path) -> bool:
-    """Whether the training in `folder` has reached its last step."""
-    return (Path(folder) / checkpoint.FINISHED).is_file()
+    try:
+        with _termination() as told:
+            session = Session(Trainer(run, packed, world, sharding), Path(folder))
+            session.begin(resume)
+            return session.loop(told.is_set, lambda: time.monotonic() >= deadline)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, TrainingError) or not out_of_memory(error):
+            raise
+        raise TrainingError(_memory_advice(world, run)) from error
 
 
 @contextmanager
@@ -130,6 +132,8 @@ class Session:
             trainer.set_state(saved, str(path))
             log.info("%s: continuing from %s, step %d of %d", self.run.name, path, trainer.step, self.run.training.steps)
         if self.first:
+            if trainer.step < self.run.training.steps:  # of a shorter training that goes on: it would pass for this one's
+                (self.folder / checkpoint.FINISHED).unlink(missing_ok=True)
             text = json.dumps(settings.as_dict(self.run), indent=1, ensure_ascii=False)
             record.atomic_text(self.folder / "run.json", text + "\n")
             Knowledge.of(trainer.packed).save(self.folder)
@@ -161,14 +165,12 @@ class Session:
         return self.finish()
 
     def guarded(self, batch: Batch) -> None:
-        """A step, with what libraries say about memory and compilers said in words that help."""
+        """A step; without the compiler from the first step on at which that fails."""
         trainer = self.trainer
         try:
             trainer.update(batch)
-        except (MemoryError, RuntimeError) as error:
-            if out_of_memory(error):
-                raise TrainingError(_memory_advice(trainer.world, self.run, trainer.micro_batch)) from error
-            if not trainer.compiled or not of_compiler(error):
+        except RuntimeError as error:
+            if out_of_memory(error) or not trainer.compiled or not of_compiler(error):
                 raise
             log.warning("the compiler failed (%s: %s); going on without it", type(error).__name__, str(error).split("\n")[0])
             trainer.interpret()
@@ -302,9 +304,12 @@ def post_hoc(folder: str | Path, length: float, step: int | None = None) -> Chec
     return Checkpoint(last.run, last.classes, last.data, int(wanted.step), Weights(), weights)
 
 
-def _memory_advice(world: World, run: Run, size: int) -> str:
-    remedy = f"training.micro_batch = {max(1, size // 2)}" if size > 1 else "training.recompute = true"
+def _memory_advice(world: World, run: Run) -> str:
+    count = run.training.batch // world.size
+    size = run.training.micro_batch or count
+    smaller = max((k for k in range(1, size // 2 + 1) if count % k == 0), default=None)  # only divisors are allowed
+    remedy = "training.recompute = true" if smaller is None else f"training.micro_batch = {smaller}"
     return (
         f"out of memory on {world.device} with micro-batches of {size} images of {run.model.resolution} px; allowed: what fits"
-        f"; remedy: {remedy}, or --sharding fsdp on several GPUs; the last checkpoint is intact"
+        f"; remedy: {remedy}, or --sharding fsdp on several GPUs; checkpoints are intact, the same command continues"
     )

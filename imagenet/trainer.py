@@ -209,5 +209,6 @@ def of_compiler(error: BaseException) -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """CUDA's kind of error, or the message of the processor's allocator."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """CUDA's kind of error, the message of its driver or libraries, or that of the processor's allocator."""
+    said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in said)

@@ -29,6 +29,7 @@ import torch
 import xarray as xr
 from matplotlib.figure import Figure
 from scipy import special
+from scipy.stats import t as student
 
 from synthetic import families
 from synthetic.learned_figure import drawn
@@ -253,6 +254,11 @@ def _mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     return values.mean("repeat", skipna=False), bar
 
 
+def _k(values: xr.DataArray) -> float:
+    """Standard errors either side that hold 95 % of means over so few trainings: Student's law."""
+    return float(student.ppf(0.975, max(1, values.sizes["repeat"] - 1)))
+
+
 def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> list[Row]:
     claims = {claim.id: claim for claim in CLAIM}
     epsilon = settings["epsilon"]
@@ -277,7 +283,7 @@ def _slopes(steps: xr.DataArray) -> xr.DataArray:
 
 def _class(claim: Claim, names: Sequence[str], exact: xr.DataArray, learned: xr.DataArray) -> Row:
     """The exponent farthest from 0, mean over seeds; undecided where some seed does not reach ε."""
-    margin = MARGINS["exponent"]
+    margin, k = MARGINS["exponent"], _k(learned)
     slope, bar = _mean(_slopes(learned.sel(schedule=list(names))))
     theory = _slopes(exact.sel(schedule=list(names)))
     texts = [
@@ -287,10 +293,10 @@ def _class(claim: Claim, names: Sequence[str], exact: xr.DataArray, learned: xr.
     ]
     told = [f"{name}: {float(theory.sel(schedule=name)):.3f}" for name in names]
     size = np.abs(slope.values)
-    worst = int(np.argmax(size + 2 * np.nan_to_num(bar.values)))
+    worst = int(np.argmax(size + k * np.nan_to_num(bar.values)))
     return Row(
         claim, f"Θ(1); exact denoiser over the same d: {'; '.join(told)}", "; ".join(texts), float(size[worst]), margin,
-        verdict(float(size[worst]), margin, float(bar.values[worst])),
+        verdict(float(size[worst]), margin, float(bar.values[worst]), k=k),
     )  # fmt: skip
 
 
@@ -304,7 +310,8 @@ def _reach(claim: Claim, name: str, exact: xr.DataArray, left: xr.DataArray, eps
         for m, b, d in zip(mean[feature].values, bar[feature].values, mean.dim.values, strict=True)
     )
     steps = exact.sel(schedule=name).isel(dim=-1).item()
-    return Row(claim, f"the exact denoiser reaches it at N = {steps:.0f}", text, value, epsilon, verdict(value, epsilon, error))
+    decided = verdict(value, epsilon, error, k=_k(left))
+    return Row(claim, f"the exact denoiser reaches it at N = {steps:.0f}", text, value, epsilon, decided)
 
 
 def _growth(claim: Claim, names: Sequence[str], left: xr.DataArray) -> Row:
@@ -315,7 +322,7 @@ def _growth(claim: Claim, names: Sequence[str], left: xr.DataArray) -> Row:
     value, error = max(0.0, float(mean.values[worst])), float(bar.values[worst])
     at = f"{names[int(worst[1])]}, {FEATURES[int(worst[0])]}"
     text = f"largest rise {float(mean.values[worst]):.4f} ± {error:.4f} ({at}); largest floor {float(kept.max()):.3f}"
-    return Row(claim, "no rise", text, value, MARGINS["growth"], verdict(value, MARGINS["growth"], error))
+    return Row(claim, "no rise", text, value, MARGINS["growth"], verdict(value, MARGINS["growth"], error, k=_k(left)))
 
 
 def _share(claim: Claim, predicted: xr.Dataset, left: xr.DataArray, epsilon: float) -> Row:
@@ -333,7 +340,7 @@ def _share(claim: Claim, predicted: xr.Dataset, left: xr.DataArray, epsilon: flo
     text = f"{int(shown.sum())} phases, largest error {floor[worst]:.3f} ± {bar.values[worst]:.3f} ({where}){rest}"
     return Row(
         claim, f"share ≥ {SHARE:g}", text, float(floor[worst]), epsilon,
-        verdict(float(floor[worst]), epsilon, float(bar.values[worst])),
+        verdict(float(floor[worst]), epsilon, float(bar.values[worst]), k=_k(left)),
     )  # fmt: skip
 
 

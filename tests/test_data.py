@@ -111,7 +111,7 @@ def test_patches_are_area_means_when_made_smaller():
     ("keywords", "words"),
     [
         ({"size": 301}, "patch = 301 px does not fit the photograph chelsea of 300 × 451 px; allowed: patch ≤ 300"),
-        ({"size": 64, "patch": 32}, "patch = 32 px is smaller than size = 64; allowed: patch ≥ size; raise"),
+        ({"size": 64, "patch": 32}, "patch = 32 px is smaller than size = 64; allowed: patch ≥ size; remedy: raise"),
         ({"size": 64, "count": 0}, "count = 0; allowed: ≥ 1"),
         ({"size": 1}, "size = 1; allowed: ≥ 2"),
     ],
@@ -174,7 +174,7 @@ def test_a_folder_with_a_broken_image_is_refused(tmp_path):
     for index in range(4):
         write(tmp_path / f"{index}.png", picture(seed=index))
     (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes()[:300])
-    with pytest.raises(ValueError, match=r"1 of 4 images are broken: .*2\.png.*allowed: a share of 0.001; remove"):
+    with pytest.raises(ValueError, match=r"1 of 4 images are broken: .*2\.png.*allowed: a share of 0.001; remedy: remove"):
         everything(open_images(tmp_path, 16))
 
 
@@ -252,11 +252,11 @@ PIXELS = np.zeros((2, 8, 8, 3), np.uint8)
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"images": PIXELS}, r"keys \['images'\]; allowed: jpeg, offsets, labels; or images, labels"),
+        ({"images": PIXELS}, r"keys \['images'\]; allowed: jpeg, offsets, labels; or images, labels; remedy"),
         ({"images": PIXELS / 255, "labels": [0, 1]}, r"float64 \(2, 8, 8, 3\); allowed: uint8"),
         ({"images": PIXELS, "labels": [0]}, r"labels are int64 \(1,\); allowed: integers, one for each of the 2"),
         ({"images": PIXELS, "labels": [0.0, 1.0]}, "labels are float64"),
-        ({"images": PIXELS, "labels": [0, -1]}, "label of image 1 is -1; allowed: ≥ 0"),
+        ({"images": PIXELS, "labels": [0, -1]}, "label of image 1 is -1; allowed: 0 … 999999; remedy"),
         ({"images": PIXELS, "labels": [0, 2], "class_names": ["a", "b"]}, "label of image 1 is 2; allowed: 0 … 1"),
         ({"images": PIXELS[:0], "labels": np.zeros(0, int)}, "empty; allowed: at least one image"),
         (jpegs(3) | {"jpeg": jpegs(3)["jpeg"][:-9]}, "the blob has .* truncated or corrupt"),

@@ -346,6 +346,14 @@ def test_guidance_of_weight_one_or_outside_is_none_to_the_bit(fixed):
     assert not torch.equal(plain, generator.states(Request(steps=4, count=4, guidance=Guidance(5.0, -2.0, 2.0)), 0, 4)[0])
 
 
+def test_weight_zero_is_the_null_label_alone_in_one_evaluation():
+    generator = exact("spectral, per image", Exact(by_label=SHIFTS))
+    request = Request("DDIM", 4, count=4, guidance=Guidance(0.0))
+    both = dataclasses.replace(request, guidance=Guidance(0.0, -90.0, 90.0))  # every λ there is, by two evaluations
+    assert torch.allclose(generator.states(request, 0, 4)[0], generator.states(both, 0, 4)[0], rtol=0, atol=1e-6)
+    assert (generator.evaluations(request), generator.evaluations(both)) == (4, 8)
+
+
 def test_guided_first_then_clipped():
     """BITE: clipping what the network says before it is guided."""
     network = Exact("data", by_label=torch.tensor([2.9, 2.9, 2.9, 2.2], dtype=torch.float64))

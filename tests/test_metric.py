@@ -127,6 +127,17 @@ def test_extrapolation_removes_the_bias_of_few_images() -> None:
     assert math.isnan(metric.frechet_without_bias(exact, sets[0][: 2 * dim]))
 
 
+def test_each_half_of_the_extrapolation_has_every_class() -> None:
+    """BITE: every other image of classes asked for in turn is every other class: the halves lie far from a perfect match."""
+    classes, count, dim = 4, 400, 6
+    asked = torch.arange(count) % classes
+    centres = 4 * normal(classes, dim, seed=50)
+    exact = Moments.of(centres[torch.arange(40_000) % classes] + normal(40_000, dim, seed=51))
+    found = [metric.frechet_without_bias(exact, centres[asked] + normal(count, dim, seed=k), asked=asked) for k in range(20)]
+    whole = metric.frechet(exact, Moments.of(centres[asked] + normal(count, dim, seed=0)))
+    assert abs(float(np.mean(found))) < 4 * float(np.std(found)) / 20**0.5 + whole**2
+
+
 # ---- moments ----------------------------------------------------------------------------------------------------------
 
 

@@ -292,7 +292,7 @@ def test_another_pack_is_not_continued(source, made, tmp_path, changed):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"size": 2}, "size = 2 px; allowed: ≥ 4"),
+        ({"size": 2}, "size = 2 px; allowed: 4 … 8192"),
         ({"size": 16, "workers": 0}, "workers = 0; allowed: ≥ 1"),
         ({"size": 32}, r"000\.png has 24 × 20 pixels; allowed: ≥ size = 32"),
     ],

@@ -201,7 +201,7 @@ def test_pieces_are_the_whole(packed, straight, tmp_path):
     """Stopped by time after each of the first five steps."""
     for step in range(1, 6):
         assert train(tiny.run(), packed, tmp_path, max_minutes=1e-9) == checkpoint.path_of(tmp_path, step)
-        assert not training.is_finished(tmp_path)
+        assert not (tmp_path / checkpoint.FINISHED).exists()
     assert train(tiny.run(), packed, tmp_path) == tmp_path / "network.pt"
     assert_same(tmp_path, straight)
     lines = [[json.loads(x)["step"] for x in (p / "metrics.jsonl").read_text().splitlines()] for p in (tmp_path, straight)]

@@ -14,7 +14,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -316,26 +316,31 @@ def line(cost: Cost) -> str:
     return f"{cost.benchmark:17} {cost.case:62} {times[0]:>10} ÷ {times[1]:>9} ({cost.against}) = {cost.ratio:.3g}  {promised}"
 
 
-@click.command()
-@click.argument("names", nargs=-1)
-@click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="write the table as CSV")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table as JSON")
-def main(names: tuple[str, ...], csv_path: str | None, json_path: str | None) -> None:
-    """Run the benchmarks NAMES (all by default) and print their table."""
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        raise click.BadParameter(f"unknown benchmark {', '.join(unknown)}; allowed: {', '.join(BENCHMARKS)}")
-    costs: list[Cost] = []
-    for name in names or BENCHMARKS:
-        for cost in BENCHMARKS[name]():
-            click.echo(line(cost))
-            costs.append(cost)
-    if csv_path:
-        atomic_text(csv_path, as_csv(costs))
-    if json_path:
-        atomic_text(json_path, json.dumps([cost.row() for cost in costs], indent=2, ensure_ascii=False) + "\n")
+def command(benchmarks: Mapping[str, Callable[[], list[Cost]]]) -> click.Command:
+    """The command line of a table of benchmarks."""
+
+    @click.command()
+    @click.argument("names", nargs=-1)
+    @click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="write the table as CSV")
+    @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table as JSON")
+    def run(names: tuple[str, ...], csv_path: str | None, json_path: str | None) -> None:
+        """Run the benchmarks NAMES (all by default) and print their table."""
+        unknown = [name for name in names if name not in benchmarks]
+        if unknown:
+            raise click.BadParameter(f"unknown benchmark {', '.join(unknown)}; allowed: {', '.join(benchmarks)}")
+        costs: list[Cost] = []
+        for name in names or benchmarks:
+            for cost in benchmarks[name]():
+                click.echo(line(cost))
+                costs.append(cost)
+        if csv_path:
+            atomic_text(csv_path, as_csv(costs))
+        if json_path:
+            atomic_text(json_path, json.dumps([cost.row() for cost in costs], indent=2, ensure_ascii=False) + "\n")
+
+    return run
 
 
 if __name__ == "__main__":
     np.seterr(all="raise", under="ignore")
-    main()
+    command(BENCHMARKS)()

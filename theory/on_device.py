@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 STEPS = 200  # of a walk: their number costs the device nothing
 PASSES = 3  # over z or x: twice read, once written
-COPIED = 1 << 28  # bytes of a copy whose speed is the measure: far beyond any cache
+COPIED, COPIED_BY_A_PROCESSOR = 1 << 30, 1 << 26  # bytes of a copy whose speed is the measure: far beyond any cache
 
 
 # ---- the mixture ------------------------------------------------------------------------------------------------------
@@ -151,8 +151,9 @@ def median_seconds(work: Callable[[], object], device: str | torch.device, repea
     return statistics.median(found)
 
 
-def copy_bandwidth(device: str | torch.device, repeats: int, size: int = COPIED) -> float:
-    """Bytes/s that a copy reads and writes together, of `size` bytes."""
+def copy_bandwidth(device: str | torch.device, repeats: int) -> float:
+    """Bytes/s that a copy reads and writes together."""
+    size = COPIED_BY_A_PROCESSOR if torch.device(device).type == "cpu" else COPIED
     source = torch.ones(size // 8, dtype=torch.float64, device=device)
     target = torch.empty_like(source)
     return 2 * size / median_seconds(lambda: target.copy_(source), device, repeats)

@@ -133,12 +133,14 @@ rule claims:
 # Not part of `all`: its numbers depend on the machine and on what else it does, so no result may depend on them.
 rule benchmark:
     input:
-        code=project_files("theory.benchmark"),
+        code=project_files("theory.benchmark", "imagenet.benchmark"),
     output:
-        csv=f"{RESULTS}/benchmarks.csv",
-        json=f"{RESULTS}/benchmarks.json",
+        [f"{RESULTS}/benchmarks-{package}.{form}" for package in ("theory", "imagenet") for form in ("csv", "json")],
+    params:
+        stem=f"{RESULTS}/benchmarks",
     log:
         f"{RESULTS}/logs/benchmarks.log",
     threads: 2
     shell:
-        "{PYTHON:q} -m theory.benchmark --csv {output.csv:q} --json {output.json:q} > {log:q} 2>&1"
+        "for package in theory imagenet; do {PYTHON:q} -m $package.benchmark"
+        " --csv {params.stem:q}-$package.csv --json {params.stem:q}-$package.json; done > {log:q} 2>&1"

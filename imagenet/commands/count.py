@@ -8,6 +8,7 @@ from typing import get_args
 import click
 
 from imagenet import count as counts
+from imagenet.commands import refusal
 from imagenet.settings import Model, Precision
 
 HEADER = (
@@ -59,8 +60,8 @@ def _row(
 
 @click.command("count")
 @click.argument("name")
-@click.option("--classes", type=click.IntRange(min=1), help="by default 1000 from 64 px up, 10 below")
-@click.option("--micro-batch", default=1, show_default=True, type=click.IntRange(min=1), help="images of one forward pass")
+@click.option("--classes", type=click.IntRange(1, 10**7), help="by default 1000 from 64 px up, 10 below")
+@click.option("--micro-batch", default=1, show_default=True, type=click.IntRange(1, 10**9), help="images of one forward pass")
 @click.option("--precision", default="bfloat16", show_default=True, type=click.Choice(get_args(Precision)))
 @click.option("--recompute", is_flag=True, help="keep only the inputs of blocks, and compute these again")
 @click.option("--accelerator", default="H200", show_default=True, type=click.Choice(list(counts.PEAKS)))
@@ -82,7 +83,7 @@ def command(
         speed = counts.peak_of(accelerator) if peak is None else peak * 1e12
         rows = [_row(model, classes, micro_batch, precision, recompute, speed, mfu) for model in models]
     except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
     click.echo(_table([HEADER, *rows]))
     where = accelerator if peak is None else "an accelerator"
     again = ", blocks computed again" if recompute else ""

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 
 from imagenet import evaluate, extractor, quality
+from imagenet.commands import refusal, too_large
 from imagenet.commands.generate import _device
 from imagenet.denoiser import Guidance
 from imagenet.generate import Generator, Source, load_generator
@@ -125,7 +126,9 @@ def command(
         record.atomic_text(folder / "table.md", quality.table(found))
         record.atomic_text(folder / "samples.svg", _sheet(source, samplers[0], budgets, pictures.class_names))
     except (ValueError, OSError, ImportError) as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
+    except (MemoryError, RuntimeError) as error:
+        raise too_large(error, f"batches of {batch} images", f"--batch {max(1, batch // 2)}, or --bfloat16") from error
     _draw(found, samplers[0], folder)
     done, asked = found.attrs["points_done"], found.attrs["points_asked"]
     click.echo(quality.table(found) + f"\n{done} of {asked} points are finished. Written to {folder}.")

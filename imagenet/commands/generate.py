@@ -10,7 +10,8 @@ from typing import get_args
 import click
 import torch
 
-from imagenet import samples
+from imagenet import distributed, samples
+from imagenet.commands import refusal, too_large
 from imagenet.denoiser import Guidance
 from imagenet.generate import load_generator, tile
 from imagenet.request import Levels, Request, Theta
@@ -26,15 +27,11 @@ def _labels(_: click.Context, __: click.Parameter, text: str) -> object:
 
 
 def _device(name: str) -> torch.device:
-    """Raises ValueError for CUDA that is not there."""
+    """auto: CUDA if it is there. Raises ValueError for a device that is not."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    device = distributed.device_of(name, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError(f"device = {name}, but CUDA is not available; allowed: cpu, auto; remedy: --device cpu")
-        if device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return device
 
@@ -116,7 +113,9 @@ def command(
         if grid and rank == 0:
             samples.save_png(folder / "grid.png", tile(generator.draw(request, first, min(count, 64)).pixels, 8))
     except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
+    except (MemoryError, RuntimeError) as error:
+        raise too_large(error, f"batches of {batch} images", f"--batch {max(1, batch // 2)}, or --bfloat16") from error
     click.echo(
         f"Written: {made}" if made else f"Share of process {rank} of {world} written to {folder}; others are not finished"
     )

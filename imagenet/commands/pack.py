@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from imagenet.commands import refusal, too_large
 from imagenet.data import TOLERANCE
 from imagenet.pack import Options, pack, renew_spectra
 
@@ -50,21 +51,23 @@ def command(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     side = patch if patch is not None else max(size, min(4 * size, 128))
-    options = Options(
-        split=split,
-        held_out=held_out,
-        patches=patches,
-        patch=side,
-        seed=seed,
-        taper=None if taper == "none" else taper,
-        upsample=upsample,
-        tolerance=tolerance,
-    )
     began = time.monotonic()
     try:
+        options = Options(
+            split=split,
+            held_out=held_out,
+            patches=patches,
+            patch=side,
+            seed=seed,
+            taper=None if taper == "none" else taper,
+            upsample=upsample,
+            tolerance=tolerance,
+        )
         packed = renew_spectra(folder, options) if spectra else pack(source, folder, size, options, workers=workers)
     except (ValueError, OSError, ImportError) as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
+    except (MemoryError, RuntimeError) as error:
+        raise too_large(error, f"images of {size} px", "a smaller --size, fewer --workers") from error
     click.echo(
         f"{folder}: {len(packed)} images of {packed.size} px in {len(packed.class_names)} classes, "
         f"{packed.images.nbytes / 1e6:.1f} MB, {time.monotonic() - began:.1f} s, fingerprint {packed.fingerprint}"

@@ -11,6 +11,7 @@ from typing import get_args
 import click
 
 from imagenet import settings
+from imagenet.commands import refusal
 from imagenet.distributed import Sharding
 
 # Exit codes beside 0, finished, and 1, an error that says what to do.
@@ -49,7 +50,8 @@ def command(
     try:
         run = settings.read(configuration, changes)
         if dry_run:
-            click.echo(_described(run, pack), nl=False)
+            if os.environ.get("RANK", "0") == "0":  # torchrun: once for all
+                click.echo(_described(run, pack), nl=False)
             return
         if pack is None or folder is None:
             lacking = " and ".join(name for name, value in (("--data", pack), ("--out", folder)) if value is None)
@@ -62,7 +64,7 @@ def command(
         click.echo(str(ended), err=True)
         sys.exit(TERMINATED)
     except (ValueError, OSError, TrainingError) as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
     if path.parent != folder:  # a checkpoint, not the finished network
         click.echo(f"time is over; saved {path}; the same command continues from there", err=True)
         sys.exit(AGAIN)
@@ -72,9 +74,13 @@ def command(
 
 def _described(run: settings.Run, pack: Path | None) -> str:
     from imagenet.dry_run import describe
+    from imagenet.feed import data_and_model
     from imagenet.packed import open_packed
 
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     if pack is None:
-        return describe(run)
+        return describe(run, processes=processes)
     packed = open_packed(pack)
-    return describe(run, classes=len(packed.class_names), images=len(packed))
+    if packed.size != run.model.resolution:
+        raise data_and_model(packed.size, run.model)
+    return describe(run, classes=len(packed.class_names), images=len(packed), processes=processes)
