@@ -34,8 +34,11 @@ from theory.schedule import Schedule
 
 @dataclass(frozen=True)
 class Guidance:
-    """Weight w inside low ≤ λ ≤ high. w = 1 is none, 0 the null label's; it is what a second evaluation is told.
-    EDM2-XXL's best, in its latents: 2.0 on ς from .28 to 1.61, that is λ from −.95 to 2.55. Raises ValueError for w < 0 or an empty interval."""
+    """Weight w inside low ≤ λ ≤ high. w = 1 is none, 0 the null label alone; it is what a second evaluation is told.
+
+    EDM2-XXL's best, in its latents: 2.0 on ς from .28 to 1.61, that is λ from −.95 to 2.55. Raises ValueError for w < 0 or an
+    empty interval.
+    """
 
     weight: float = 1.0
     low: float = -math.inf

@@ -96,7 +96,7 @@ def _memory(run: Run, counted: Count, classes: int, processes: int) -> list[str]
     return [
         f"memory on each of {processes} devices, micro-batches of {micro}: about {sum(parts.values()) / 1e9:.1f} GB ({listed})",
         f"  images of a micro-batch that fit, a tenth left free: {', '.join(fits)}",
-        f"  so training.micro_batch={', or '.join(advice) or 'none: try training.recompute=true, or fsdp on several GPUs'}",
+        f"  so training.micro_batch={', '.join(advice) or 'none: try training.recompute=true, or fsdp on several GPUs'}",
         f"  an optimiser step: {training.batch} images = {processes} × {math.ceil(each / micro)} × {micro}",
         f"  a checkpoint: {16 * counted.parameters / 1e9:.2f} GB, {training.keep} kept",
     ]

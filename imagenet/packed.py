@@ -222,7 +222,7 @@ def _array(file: Path, shape: tuple[int | None, ...], kind: str) -> np.ndarray:
     """A mapped array of 8-byte numbers; None in `shape` is any length."""
     try:
         array: np.ndarray = np.load(file, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy's readers of the header have their own, down to the tokeniser's
         raise ValueError(f"{file} cannot be read ({error}); allowed: what packing wrote; remedy: pack again") from error
     fits = len(array.shape) == len(shape) and all(b in (None, a) for a, b in zip(array.shape, shape, strict=True))
     if not fits or array.dtype.kind != kind or array.dtype.itemsize != 8:

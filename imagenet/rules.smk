@@ -159,7 +159,7 @@ rule imagenet_evaluate:
         ranges=PIXEL["sweep"]["seed_ranges"],
         extractor=PIXEL["sweep"]["extractor"],
         gamma=PIXEL["sweep"]["gamma"],
-        seed=config["seed"],
+        seed=lambda wildcards: config["seed"] + int(wildcards.seed), # its own noise: bars over trainings then hold sampling too
         device=PIXEL["device"],
         folder=lambda wildcards: f"{RUNS}/{wildcards.run}/{wildcards.seed}/evaluation",
         cache=f"{RUNS}/reference",

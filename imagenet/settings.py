@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -356,6 +357,8 @@ def _plain(hint: type, value: Any, where: str) -> Any:
         with contextlib.suppress(ValueError):
             value = float(value)
     boolean = isinstance(value, bool)
+    if hint is float and isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise SettingsError(f"{where} = {str(value)[:20]}…; allowed: a number below 1e308; remedy: correct it")
     fits = {
         int: isinstance(value, int) and not boolean,
         float: isinstance(value, int | float) and not boolean and not math.isnan(value),
@@ -363,10 +366,7 @@ def _plain(hint: type, value: Any, where: str) -> Any:
         str: isinstance(value, str),
     }[hint]
     _require(fits, f"{where} = {value!r}", words, f"write {words}")
-    try:
-        return float(value) if hint is float else value
-    except OverflowError:  # an integer of hundreds of digits
-        raise SettingsError(f"{where} = {str(value)[:20]}…; allowed: a number below 1e308; remedy: correct it") from None
+    return float(value) if hint is float else value
 
 
 def as_dict(record: object) -> dict[str, Any]:

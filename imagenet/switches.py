@@ -66,10 +66,10 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     parts = [joined]
     for name in progress(_resampled(settings), "resampled"):
         each = [
-            sweep(_source(path, name, settings, seed), known, extractors, wanted, device=device)
+            sweep(_source(path, name, settings, seed + int(number)), known, extractors, wanted, device=device)
             .drop_vars(TIMED)
             .mean("seed_range", keep_attrs=True)
-            for path in networks.values()
+            for number, path in networks.items()
         ]
         stacked = xr.concat(each, dim="seed", data_vars="all", combine_attrs="drop_conflicts")
         parts.append(stacked.assign_coords(seed=[int(number) for number in networks]).expand_dims(run=[name]))

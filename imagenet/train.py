@@ -190,12 +190,16 @@ class Session:
                     f"{MOST_SKIPPED}; images and noise levels are in {where}; remedy: a lower training.learning_rate, a longer "
                     "training.warm_up, or precision float32, from the last checkpoint"
                 )
-            log.warning("step %d is skipped: its gradient is not finite (%d so far); see %s", step, self.trainer.skipped, where)
+            seen = f"; see {where}" if where.is_file() else ""
+            log.warning("step %d is skipped: its gradient is not finite (%d so far)%s", step, self.trainer.skipped, seen)
 
     def dump(self, step: int) -> Path:
-        """The images, times and λ of the global batch of a step: made again, as they are functions of the step."""
+        """The images, times and λ of the global batch of a step: made again, as they are functions of the step.
+
+        Of the first twenty, and of one that ends training.
+        """
         path = self.folder / "nonfinite" / f"step-{step:08d}.json"
-        if self.first and self.trainer.skipped <= _MOST_DUMPED:
+        if self.first and (self.trainer.skipped <= _MOST_DUMPED or self.in_a_row >= MOST_SKIPPED):
             packed, size, seed = self.trainer.packed, self.run.training.batch, self.run.seed
             whole = Feed(self.run, packed, 0, size, self.trainer.feed.schedules)
             indices = order.indices(seed, step, size, len(packed))

@@ -100,13 +100,11 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     networks = files["checkpoints"][settings["runs"][0]["name"]]
     by_gauge = []
     for gauge in GAUGES.values():
-        request = Request(levels="linear", gauge=gauge, guidance=Guidance(0.0), labels=labels, seed=seed)
-        each = [
-            sweep(Source(load_generator(path, device=device), request), known, extractors, wanted, device=device).isel(
-                seed_range=0, sampler=0, drop=True
-            )
-            for path in networks.values()
-        ]
+        each = []
+        for number, path in networks.items():
+            request = Request(levels="linear", gauge=gauge, guidance=Guidance(0.0), labels=labels, seed=seed + int(number))
+            found = sweep(Source(load_generator(path, device=device), request), known, extractors, wanted, device=device)
+            each.append(found.isel(seed_range=0, sampler=0, drop=True))
         by_gauge.append(xr.concat(each, dim="seed", data_vars="all", combine_attrs="drop_conflicts"))
     joined = xr.concat(by_gauge, dim="interpolant", data_vars="all", combine_attrs="drop_conflicts").drop_vars(TIMED)
     joined = joined.assign_coords(interpolant=list(GAUGES), seed=[int(name) for name in networks])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import resource
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from imagenet import count, dry_run, settings
 from imagenet.commands.train import command
 from tests import tiny
 
+MODELS = sorted((Path(__file__).parents[1] / "config" / "model").glob("in*.yaml"))
 RUNS = sorted((Path(__file__).parents[1] / "config" / "runs").glob("imagenet-*.yaml"))
 
 
@@ -31,6 +34,58 @@ def test_every_imagenet_run_passes_without_data(path):
 
 def test_there_are_such_runs():
     assert len(RUNS) >= 3
+    assert len(MODELS) >= 8
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
+def test_every_imagenet_network_passes_without_data(path):
+    run = settings.read(RUNS[0])
+    run = dataclasses.replace(run, name=path.stem, model=count.configuration(path.stem))
+    text = dry_run.describe(run)
+    counted = count.count(run.model)
+    assert f"network {path.stem}: {run.model.resolution} px, 1000 classes, {counted.parameters / 1e6:.1f} million" in text
+    assert f"{counted.mac / 1e9:.3g} GMAC" in text
+    assert "shapes: passed forward and backward on the meta device" in text
+
+
+def test_what_fits_is_said_as_a_micro_batch_that_training_takes():
+    """Of 1024 images on 3 sizes of device; and that it does fit, by the count."""
+    run = settings.read(RUNS[1])
+    text = dry_run.describe(run)
+    advised = re.search(r"so training\.micro_batch=(\d+) for 24 GB, (\d+) for 80 GB, (\d+) for 141 GB", text)
+    assert advised is not None, text
+    kept = count.kept(run.model, "bfloat16")
+    state = 20 * count.count(run.model).parameters
+    for micro, size in zip(map(int, advised.groups()), (24, 80, 141), strict=True):
+        assert 1024 % micro == 0
+        assert state + kept.of(micro) <= 0.9e9 * size < state + kept.of(2 * micro)
+        settings.changed(run, [f"training.micro_batch={micro}"])
+
+
+def test_settings_are_printed_as_set_takes_them():
+    run = tiny.run()
+    lines = dry_run.describe(run, classes=3).split("\n\n")[0].splitlines()[1:]
+    assert settings.changed(settings.read(RUNS[0]), [line.strip() for line in lines]) == run
+
+
+def test_processes_of_torchrun_are_counted_and_must_share_the_batch(tmp_path, monkeypatch):
+    (tmp_path / "run.json").write_text(json.dumps(settings.as_dict(tiny.run())))
+    start = [str(tmp_path / "run.json"), "--dry-run"]
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert "on each of 4 devices, micro-batches of 4" in CliRunner().invoke(command, start).output
+    monkeypatch.setenv("RANK", "1")
+    assert CliRunner().invoke(command, start).output == ""  # the first one speaks
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    refused = CliRunner().invoke(command, start)
+    assert "batch = 16 over 3 processes; allowed: a multiple of that; remedy: training.batch = 15" in refused.output
+
+
+def test_data_of_another_size_are_refused(tmp_path):
+    packed = tiny.packed(tmp_path)
+    refused = CliRunner().invoke(command, [str(RUNS[0]), "--dry-run", "--data", str(packed.folder)])
+    assert refused.exit_code == 1
+    assert "data of 8 px and model in128-L of 128 px; allowed: equal; remedy: pack at 128 px" in refused.output
 
 
 def test_data_at_hand_give_classes_and_epochs(tmp_path):

@@ -475,8 +475,9 @@ def test_the_command_answers_mistakes_with_what_is_allowed(arguments: list[str],
 
     from imagenet.commands.evaluate import command
 
-    found = CliRunner().invoke(command, [str(tmp_path / "none"), "--data", str(tmp_path / "pack"), *arguments])
+    start = [str(tmp_path / "none"), "--data", str(tmp_path / "pack"), "--out", str(tmp_path / "evaluation")]
+    found = CliRunner().invoke(command, [*start, *arguments])
     assert found.exit_code != 0
     assert message in found.output
-    assert not isinstance(found.exception, Exception) or isinstance(found.exception, SystemExit)
+    assert isinstance(found.exception, SystemExit)
     assert not (tmp_path / "evaluation").exists()

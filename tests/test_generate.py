@@ -659,7 +659,9 @@ def test_knowledge_of_another_training_or_none(trained, tmp_path):
     (tmp_path / checkpoint.FINISHED).write_bytes((trained / checkpoint.FINISHED).read_bytes())
     with pytest.raises(FileNotFoundError, match=r"no knowledge.npz in .*; allowed: .*; remedy: copy"):
         load_generator(tmp_path)
-    dataclasses.replace(KNOWLEDGE, size=16).save(tmp_path)
+    basis = per_image.Basis(torch.zeros(8).double(), torch.zeros(1, 8).double())  # 16 px have 8 rings
+    prior = dataclasses.replace(KNOWLEDGE.prior, basis=basis)
+    dataclasses.replace(KNOWLEDGE, size=16, prior=prior).save(tmp_path)
     with pytest.raises(ValueError, match=r"3 classes at 8 px, .* 3 at 16 px; allowed: .*; remedy: "):
         load_generator(tmp_path)
     (tmp_path / "knowledge.npz").write_bytes(b"PK\x03\x04 nothing")

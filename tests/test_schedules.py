@@ -122,3 +122,40 @@ def test_steering_scales_slope_and_power_and_leaves_the_rest():
 def test_steering_refuses_what_is_no_factor(factors):
     with pytest.raises(ValueError, match=r"allowed: a factor > 0; remedy: 1 leaves"):
         schedules.steered(told().theta, **factors)
+
+
+@pytest.mark.parametrize("parametric", [True, False])
+def test_values_that_are_not_finite_are_refused_by_image_and_parameters(parametric):
+    data = told()
+    values = (data.theta if parametric else data.power).clone()
+    values[4, 1] = math.nan
+    data = dataclasses.replace(data, theta=values) if parametric else dataclasses.replace(data, power=values)
+    name = "θ" if parametric else r"R\(f\)"
+    with pytest.raises(
+        ValueError, match=rf"{name} of image 4 = \[.*nan.*\] gives no finite spectrum; allowed: finite.*remedy: "
+    ):
+        schedules.of_data(dataclasses.replace(SPECTRAL, parametric=parametric), data)
+
+
+def test_parameters_whose_spectrum_overflows_are_refused_with_their_values():
+    theta = told().theta.clone()
+    theta[2, 0] = 800.0  # e⁸⁰⁰
+    with pytest.raises(ValueError, match=r"θ of image 2 = \[800, .*\] gives no finite spectrum"):
+        Maker.of(SPECTRAL, told()).from_theta(theta)
+
+
+@pytest.mark.parametrize("bad", [0.0, math.nan, 1.0])
+def test_a_schedule_that_does_not_fall_is_refused_by_image_time_and_parameters(monkeypatch, bad):
+    """Level, rising or not a number from the fourth of five nodes on."""
+    log_snr = per_image.log_snr
+
+    def spoiled(power, table, rule):
+        rows = log_snr(power, table, rule)[:, :: (rule.nodes - 1) // 4]
+        rows[3, 3] = rows[3, 2] + bad
+        return rows
+
+    monkeypatch.setattr(per_image, "log_snr", spoiled)
+    with pytest.raises(
+        ValueError, match=r"schedule of image 3 does not fall: λ = .* at t = 0\.5, .*θ = \[.*; allowed: .*; remedy"
+    ):
+        schedules.of_data(SPECTRAL, told())

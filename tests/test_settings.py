@@ -65,6 +65,7 @@ def test_a_change_that_is_none_is_refused(tmp_path, change):
     [
         (Training, {"steps": 0, "batch": 1}, "training.steps = 0"),
         (Training, {"steps": 1, "batch": 10, "micro_batch": 4}, "micro_batch = 4 of batch 10"),
+        (Training, {"steps": 1, "batch": 2**30}, "batch = 1073741824; allowed: ≤ 16777216"),
         (Training, {"steps": 1, "batch": 1, "learning_rate": 0.0}, "learning_rate = 0.0"),
         (Training, {"steps": 1, "batch": 1, "ema": 1.0}, "ema = 1.0"),
         (Training, {"steps": 1, "batch": 1, "clip": 0.0}, "clip = 0.0"),
@@ -94,6 +95,7 @@ def test_a_value_out_of_range_is_refused(section, values, said):
         ({"channels": (8,), "types": "T", "blocks": ()}, "at least two levels"),
         ({"dropout": 1.0}, "dropout = 1.0"),
         ({"middle": 0}, "count of 0"),
+        ({"embedding": 10**9}, "count of 1000000000; allowed: ≤ 65536"),
     ],
 )
 def test_a_model_that_cannot_be_built_is_refused(changes, said):

@@ -220,6 +220,15 @@ def test_more_steps_continue_a_finished_one(packed, straight, tmp_path):
     assert_same(tmp_path, straight)
 
 
+def test_a_shorter_trainings_network_does_not_pass_for_the_longer_ones(packed, tmp_path):
+    """It goes as soon as the longer one has begun, also if that is stopped."""
+    train(tiny.run(training__steps=6), packed, tmp_path)
+    train(tiny.run(), packed, tmp_path, max_minutes=1e-9)
+    assert not (tmp_path / checkpoint.FINISHED).exists()
+    found = checkpoint.load_network(tmp_path)[2].state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in last(tmp_path, 7).ema.items())
+
+
 def test_a_truncated_checkpoint_costs_some_steps_and_no_bit(packed, straight, tmp_path, caplog):
     train(tiny.run(training__steps=10), packed, tmp_path)
     broken, before = checkpoint.path_of(tmp_path, 10), checkpoint.path_of(tmp_path, 8)
@@ -303,9 +312,8 @@ def test_begun_anew_if_asked(packed, straight, tmp_path):
 
 
 def test_another_configuration_or_other_data_are_refused_before_any_work(packed, straight, tmp_path):
-    with pytest.raises(
-        CheckpointError, match=r"learning_rate: 0\.001 and 0\.002; seed: 0 and 1.*allowed.*remedy|seed: 0 and 1"
-    ):
+    said = r"differ at seed: 0 and 1; training\.learning_rate: 0\.001 and 0\.002; allowed: .*; remedy: "
+    with pytest.raises(CheckpointError, match=said):
         train(tiny.run(seed=1, training__learning_rate=2e-3), packed, straight)
     other = copy.copy(packed)
     object.__setattr__(other, "fingerprint", "another")
@@ -428,6 +436,17 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_dumped(packed, tmp_pat
     assert [line["skipped"] for line in lines] == [2, 3, 3]
 
 
+def test_the_step_that_ends_training_is_dumped_however_many_were_before(packed, tmp_path, monkeypatch, caplog):
+    """And no message names a file that is not there."""
+    monkeypatch.setattr(training, "_MOST_DUMPED", 1)
+    spoiled(monkeypatch, range(1, 99))
+    with caplog.at_level(logging.WARNING), pytest.raises(TrainingError, match=r"up to step 5.*step-00000005\.json"):
+        train(tiny.run(), packed, tmp_path)
+    assert sorted(p.name for p in (tmp_path / "nonfinite").iterdir()) == ["step-00000001.json", "step-00000005.json"]
+    named = [record.message for record in caplog.records if "is skipped" in record.message]
+    assert ["step-0000" in message for message in named] == [True, False, False, False]
+
+
 def test_five_in_a_row_end_training(packed, tmp_path, monkeypatch):
     spoiled(monkeypatch, range(4, 99))
     with pytest.raises(
@@ -438,7 +457,16 @@ def test_five_in_a_row_end_training(packed, tmp_path, monkeypatch):
     assert len(list((tmp_path / "nonfinite").iterdir())) == 5
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 9 GB")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("can't allocate memory: 9 GB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+        MemoryError(),
+    ],
+)
 @pytest.mark.parametrize(("micro", "remedy"), [(16, "training.micro_batch = 8"), (1, "training.recompute = true")])
 def test_out_of_memory_suggests_what_to_change(packed, tmp_path, monkeypatch, error, micro, remedy):
     def full(self, part):
@@ -447,6 +475,29 @@ def test_out_of_memory_suggests_what_to_change(packed, tmp_path, monkeypatch, er
     monkeypatch.setattr(Trainer, "losses", full)
     with pytest.raises(TrainingError, match=rf"out of memory on cpu with micro-batches of {micro} images .*allowed.*{remedy}"):
         train(tiny.run(training__micro_batch=micro), packed, tmp_path)
+
+
+def test_a_suggested_micro_batch_divides_the_batch(packed, tmp_path, monkeypatch):
+    """Of 30 images half are 15, and half of those would be 7, which no training takes."""
+
+    def full(self, part):
+        raise MemoryError
+
+    monkeypatch.setattr(Trainer, "losses", full)
+    run = tiny.run(training__batch=30, training__micro_batch=15)
+    with pytest.raises(TrainingError, match=r"micro-batches of 15 images .*remedy: training\.micro_batch = 6, or"):
+        train(run, packed, tmp_path)
+    with pytest.raises(TrainingError, match=r"micro-batches of 6 "):  # as suggested
+        train(settings.changed(run, ["training.micro_batch=6"]), packed, tmp_path)
+
+
+def test_a_network_that_does_not_fit_is_said_in_the_same_words(packed, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer, "ResidualUViT", full)
+    with pytest.raises(TrainingError, match=r"out of memory on cpu .*allowed: what fits; remedy: "):
+        train(tiny.run(), packed, tmp_path)
 
 
 def test_other_errors_pass_unchanged(packed, tmp_path, monkeypatch):

@@ -7,14 +7,9 @@ import click
 
 def refusal(error: BaseException) -> click.ClickException:
     """An error as the one line a command ends with; what the system says alone gets what is allowed and a remedy."""
-    text = str(error)[:2000]  # a name of thousands of letters says no more than its beginning
-    if "; allowed: " not in text:
-        text += "; allowed: a path that can be read or written, on a disk with room" if isinstance(error, OSError) else ""
-        text += (
-            "; remedy: check paths, rights and free space, then start the same command again"
-            if isinstance(error, OSError)
-            else ""
-        )
+    text = str(error)
+    if isinstance(error, OSError) and "; allowed: " not in text:
+        text += "; allowed: paths that can be read and written, on a disk with room; remedy: check them, then start again"
     return click.ClickException(text)
 
 
