@@ -110,6 +110,7 @@ rule imagenet_pack:
     benchmark:
         f"{RESULTS}/benchmarks/imagenet/pack-{{side}}.tsv"
     threads: 1
+    priority: 2
     shell:
         "{PYTHON:q} -m imagenet pack {params.source:q} --size {params.size} --patch {params.patch} --patches {params.patches}"
         " {params.side} {params.small} --seed {params.seed} --workers {threads} --out {params.folder:q} > {log:q} 2>&1"
@@ -136,6 +137,7 @@ rule imagenet_train:
     benchmark:
         f"{RESULTS}/benchmarks/imagenet/train-{{run}}-{{seed}}.tsv"
     threads: 1
+    priority: 2 # the longest chain begins first
     resources:
         **ON_GPU,
     shell:
@@ -168,6 +170,7 @@ rule imagenet_evaluate:
     benchmark:
         f"{RESULTS}/benchmarks/imagenet/evaluate-{{run}}-{{seed}}.tsv"
     threads: 1
+    priority: 1
     resources:
         **ON_GPU,
     shell:

@@ -7,6 +7,7 @@ import math
 import pytest
 import yaml
 
+from imagenet.settings import read
 from theory.config import ROOT, SCHEMA, ConfigError, validate
 
 
@@ -130,3 +131,17 @@ def test_wrong_values(refusal, key, value, expected):
 def test_section_replaced_by_a_value_or_incomplete(refusal):
     assert "walk = 3; allowed: a section of keys" in refusal(top={"walk": 3})
     assert "walk.steps is missing; allowed: an integer ≥ 1 (steps N)" in refusal(top={"walk": {"dims": [1]}})
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_the_papers_protocol_is_a_valid_configuration(default, size):
+    """config/imagenet-*.yaml over the default, as snakemake merges them, and the settings it names."""
+    changes = yaml.safe_load((ROOT / "config" / f"imagenet-{size}.yaml").read_text(encoding="utf-8"))
+    config = _merged(default, changes)
+    validate(config)
+    pixel = config["imagenet"]["pixel"]
+    runs = [read(ROOT / pixel["settings"], run["changes"]) for run in pixel["runs"]]
+    assert [run.noise.kind for run in runs] == ["shifted cosine" if size == 128 else "interpolated cosine", "spectral"]
+    assert {run.model.resolution for run in runs} == {pixel["size"]} == {size}
+    assert set(pixel["switches"]["steps"]) <= set(pixel["sweep"]["steps"])
+    assert pixel["switches"]["sampler"] in pixel["sweep"]["samplers"]
