@@ -7,7 +7,7 @@ frequencies), and VE the reverse; they show it on pretrained models of faces. He
 d = 3·side².
 
     high level   how far the classes of samples are from the data's proportions: total variation, the classifier's own mistakes
-                 allowed for (`imagenet.metric.proportion_error`); it sees principal components, so classes as far as blur lets it
+                 allowed for (`imagenet.metric.proportion_error`); it sees classes in principal components, so through blur
     low level    mean |Δ log R| of the highest octave of frequency
 
 Predicted beside the low level: what Euler's steps alone leave of the data's spectrum, every frequency Gaussian
