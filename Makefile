@@ -15,6 +15,10 @@ LINTERS   := .venv/.installed-dev
 REPORT    := results/report.html
 PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# As in Snakefile: glibc keeps freed memory for the process, which spares a fifth of a small training. No number changes.
+export MALLOC_MMAP_THRESHOLD_ := 33554432
+export MALLOC_TRIM_THRESHOLD_ := 2147483648
+
 .PHONY: gpu reproduce test readme lint clean
 .DELETE_ON_ERROR:
 
