@@ -31,7 +31,7 @@ except ConfigError as error:
 
 RESULTS = config["results_dir"].rstrip("/")
 PYTHON = sys.executable  # the interpreter that runs snakemake, even when .venv is not activated
-EXPERIMENTS = {}  # module → {category, and data: the files it reads besides code}
+EXPERIMENTS = {}  # module → {category, data: the files it reads besides code; maybe section, files, priority}
 
 # One thread per job: jobs run side by side, and sums of floats do not depend on how many cores there are.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
