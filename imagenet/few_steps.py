@@ -28,7 +28,6 @@ import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
 from imagenet import metric, schedules
 from imagenet.discretisation import ddim_power
@@ -37,7 +36,7 @@ from imagenet.packed import Packed, open_packed
 from imagenet.reference import Pictures, Reference, reference
 from imagenet.settings import read
 from theory import record
-from theory.ledger import Claim, Row, Verdict
+from theory.ledger import Claim, Row, Verdict, student_k
 from theory.ledger import judge as verdict
 from theory.record import LINES, MARKERS
 from theory.spectrum import rings
@@ -131,11 +130,6 @@ def ratio(measured: xr.DataArray, ours: str, theirs: str) -> tuple[float, float,
         return found, float("nan"), 2.0
     error = float((mine - found * other).std(ddof=1)) / len(mine) ** 0.5 / float(other.mean())
     return found, error, student_k(len(mine) - 1)
-
-
-def student_k(freedom: int) -> float:
-    """Standard errors either side that hold 95 %: the 97.5 % point of Student's law."""
-    return float(student.ppf(0.975, freedom))
 
 
 def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> list[Row]:

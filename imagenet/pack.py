@@ -38,7 +38,7 @@ from imagenet.packed import (
 )
 from imagenet.parameters import fingerprint
 from imagenet.table import parquet, tables
-from theory import per_image
+from theory import per_image, record
 from theory.per_image import Basis
 from theory.progress import progress
 from theory.record import atomic_text
@@ -308,18 +308,11 @@ def _close_holes(file: Path, total: int, broken: Mapping[int, str], row: int) ->
 
 def _save(file: Path, blocks: Iterator[np.ndarray] | list[np.ndarray], shape: tuple[int, ...], dtype: type) -> None:
     """An array, block by block, whole or not at all."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as target:
-            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(target, header)
-            for block in blocks:
-                target.write(np.ascontiguousarray(block, dtype=dtype).data)
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with record.whole(file) as temporary, temporary.open("wb") as target:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(target, header)
+        for block in blocks:
+            target.write(np.ascontiguousarray(block, dtype=dtype).data)
 
 
 # ---- spectra ----------------------------------------------------------------------------------------------------------

@@ -23,12 +23,12 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from imagenet.evaluate import Sweep, sweep
-from imagenet.few_steps import DISTANCE, TIMED, compared, gather, ratio, student_k
+from imagenet.few_steps import DISTANCE, TIMED, compared, gather, ratio
 from imagenet.generate import Source, load_generator
 from imagenet.packed import open_packed
 from imagenet.request import Request
 from imagenet.settings import changed
-from theory.ledger import Claim, Row
+from theory.ledger import Claim, Row, student_k
 from theory.ledger import judge as verdict
 from theory.progress import progress
 from theory.record import MARKERS

@@ -34,12 +34,12 @@ from imagenet.data import to_unit
 from imagenet.denoiser import Guidance, NetworkDenoiser
 from imagenet.discretisation import euler_power
 from imagenet.evaluate import Sweep, sweep
-from imagenet.few_steps import TIMED, compared, over_seeds, ratio, step_ticks, student_k
+from imagenet.few_steps import TIMED, compared, over_seeds, ratio, step_ticks
 from imagenet.generate import Generator, Source, load_generator
 from imagenet.packed import Packed, open_packed
 from imagenet.request import Request
 from imagenet.schedules import ends
-from theory.ledger import Claim, Row
+from theory.ledger import Claim, Row, student_k
 from theory.ledger import judge as verdict
 from theory.philox import DeviceStream
 from theory.record import LINES, MARKERS

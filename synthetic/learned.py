@@ -29,13 +29,12 @@ import torch
 import xarray as xr
 from matplotlib.figure import Figure
 from scipy import special
-from scipy.stats import t as student
 
 from synthetic import families
 from synthetic.learned_figure import drawn
 from synthetic.small_network import PRECISION, Direction, Networks, Task, learn_direction, train
 from theory import growth, program, reduction, schedule
-from theory.ledger import Claim, Row, Verdict
+from theory.ledger import Claim, Row, Verdict, student_k
 from theory.ledger import judge as verdict
 from theory.program import FIRST, STATE, Array, Program, Walk
 from theory.progress import progress
@@ -256,7 +255,7 @@ def _mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
 
 def _k(values: xr.DataArray) -> float:
     """Standard errors either side that hold 95 % of means over so few trainings: Student's law."""
-    return float(student.ppf(0.975, max(1, values.sizes["repeat"] - 1)))
+    return student_k(max(1, values.sizes["repeat"] - 1))
 
 
 def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> list[Row]:

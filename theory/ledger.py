@@ -89,6 +89,13 @@ def judge(error: float, margin: float, standard_error: float = 0.0, *, k: float 
     return Verdict.FAILS if error - k * standard_error > margin else Verdict.UNDECIDED
 
 
+def student_k(freedom: int) -> float:
+    """The k of `judge` for a standard error of few values: 95 % of Student's law with `freedom` ≥ 1 is within k either side."""
+    from scipy.stats import t as student  # seconds to import, and most verdicts have a k of their own
+
+    return float(student.ppf(0.975, freedom))
+
+
 def write(rows: Iterable[Row], path: FilePath) -> None:
     """Write rows as JSON, whole or not at all. NaN becomes null and infinity the text "inf": JSON has neither."""
     listed = [
