@@ -111,7 +111,9 @@ rule imagenet_pack:
         f"{RESULTS}/benchmarks/imagenet/pack-{{side}}.tsv"
     threads: 1
     priority: 2
+    # A journal is a pack that was interrupted, and goes on; anything else there is of an earlier setting or code.
     shell:
+        "if [ ! -e {params.folder:q}/journal.jsonl ]; then rm -rf {params.folder:q}; fi; "
         "{PYTHON:q} -m imagenet pack {params.source:q} --size {params.size} --patch {params.patch} --patches {params.patches}"
         " {params.side} {params.small} --seed {params.seed} --workers {threads} --out {params.folder:q} > {log:q} 2>&1"
 
@@ -140,9 +142,10 @@ rule imagenet_train:
     priority: 2 # the longest chain begins first
     resources:
         **ON_GPU,
+    # Checkpoints are for going on after a kill: kept, they would end a training of changed code before it began.
     shell:
         "{PYTHON:q} {params.launcher} -m imagenet train {input.settings:q} --data {params.data:q} --out {params.folder:q} --device {params.device}"
-        " {params.changes} {params.minutes} > {log:q} 2>&1"
+        " {params.changes} {params.minutes} > {log:q} 2>&1 && rm -rf {params.folder:q}/checkpoints"
 
 
 rule imagenet_evaluate:
