@@ -11,6 +11,7 @@ COMMANDS = {
     "pack": "Pack images for training, with their spectra.",
     "train": "Train a pixel model.",
     "generate": "Draw images from a trained model.",
+    "reference": "See the training images through the extractors, for evaluate.",
     "evaluate": "Measure the quality of samples against the number of steps.",
     "count": "Parameters, operations and memory of the models.",
     "design": "Recommend noise levels for your images or latents.",

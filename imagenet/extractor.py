@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from imagenet import squeezenet, weights
+from theory import record
 from theory.stream import Stream
 
 # 32 whitened components. Of the embedded photographs at 16 px they hold 94 % of the variance of pixels: layout, colour and
@@ -131,6 +133,28 @@ class Components:
         return cls(
             torch.from_numpy(found.mean_).float(), directions.float(), side, float(found.explained_variance_ratio_.sum())
         )
+
+    @classmethod
+    def kept(
+        cls, file: Path, images: Callable[[Tensor], Tensor], count: int, dim: int = COMPONENTS, seed: int = 0
+    ) -> Components:
+        """As `fit`, read from `file` (npz, no pickles) where it is there already, else written to it.
+
+        Raises ValueError for a file that cannot be read.
+        """
+        if not file.is_file():
+            made = cls.fit(images, count, dim, seed)
+            with record.whole(file) as temporary, temporary.open("wb") as opened:
+                np.savez(opened, mean=made.mean.numpy(), directions=made.directions.numpy(), rest=[made.side, made.explained])
+            return made
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                side, explained = stored["rest"].tolist()
+                return cls(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["directions"]), int(side), explained)
+        except Exception as error:  # zipfile, zlib and numpy each have their own
+            raise ValueError(
+                f"{file} cannot be read ({error}); allowed: a whole file; remedy: delete it, it is made anew"
+            ) from error
 
     @property
     def label(self) -> str:
@@ -252,15 +276,19 @@ _BY_PATH: dict[str, Callable[[str, torch.device | str], Extractor]] = {
 
 
 def by_name(
-    text: str, images: Callable[[Tensor], Tensor], count: int, seed: int = 0, device: torch.device | str = "cpu"
+    text: str, images: Callable[[Tensor], Tensor], count: int, device: torch.device | str = "cpu", stem: Path | None = None
 ) -> Extractor:
     """The extractor "pca", "pca=32", "squeezenet=PATH", "inception=PATH" or "dinov2=PATH"; `images` and `count` as for `fit`.
 
+    stem: fitted components are kept in the file stem-NUMBER.npz.
     Raises ValueError for another name, and what the extractor raises for missing or broken weights.
     """
     name, _, value = text.partition("=")
     if name == "pca" and (not value or value.isdecimal()):
-        return Components.fit(images, count, int(value) if value else COMPONENTS, seed)
+        dim = int(value) if value else COMPONENTS
+        if stem is None:
+            return Components.fit(images, count, dim)
+        return Components.kept(stem.with_name(f"{stem.name}-{dim}.npz"), images, count, dim)
     if name in _BY_PATH and value:
         return _BY_PATH[name](value, device)
     raise ValueError(

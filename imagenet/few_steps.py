@@ -20,6 +20,7 @@ large. The margins are the paper's and did not move.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,9 @@ from matplotlib.figure import Figure
 
 from imagenet import metric, schedules
 from imagenet.discretisation import ddim_power
-from imagenet.extractor import Extractor, by_name
-from imagenet.packed import Packed, open_packed
-from imagenet.reference import Pictures, Reference, reference
+from imagenet.extractor import Extractor
+from imagenet.packed import open_packed
+from imagenet.reference import Pictures, Reference, reference, seen_by
 from imagenet.settings import read
 from theory import record
 from theory.ledger import Claim, Row, Verdict, student_k
@@ -98,13 +99,15 @@ def gather(files: Mapping[str, Mapping[str, str]]) -> xr.Dataset:
     return joined.assign_coords(run=list(files))
 
 
-def compared(packed: Packed, name: str, images: int, device: str) -> tuple[Reference, list[Extractor]]:
-    """What sets of `images` samples are compared with, and the extractor of that name, as the command `evaluate` has them."""
+def compared(settings: Mapping[str, Any]) -> tuple[Reference, list[Extractor]]:
+    """What sets of samples are compared with, and the extractor: those of the sweeps, read from the reference's folder."""
+    files, sweep, device = settings["files"], settings["sweep"], settings["device"]
     if device != "cpu":  # some of a GPU's operations have no deterministic form; the command `evaluate` does not ask for it
         torch.use_deterministic_algorithms(False)
-    pictures = Pictures.of(packed)
-    extractor = by_name(name, pictures.images, len(pictures), device=device)
-    return reference(pictures, [extractor], images, device=device), [extractor]
+    pictures, folder = Pictures.of(open_packed(files["data"])), Path(files["reference"])
+    held_out = Pictures.of(open_packed(files["held-out"])) if files["held-out"] else None
+    extractors = seen_by([sweep["extractor"]], pictures, device, folder)
+    return reference(pictures, extractors, sweep["images"], held_out=held_out, device=device, cache=folder), extractors
 
 
 def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:

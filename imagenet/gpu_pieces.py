@@ -151,15 +151,9 @@ def network(site: Site, arm: Arm) -> Path:
 
 def extractors(site: Site, data: Packed) -> list[Extractor]:
     """FD-PCA always, its components kept in a file; before it FD-SqueezeNet where weights are given."""
-    file = site.work / "components.npz"
-    if not file.is_file():
-        made = Components.fit(lambda at: data.take(at)[0], len(data), site.plan.sampling.components, site.plan.seed)
-        buffer = io.BytesIO()
-        np.savez(buffer, mean=made.mean.numpy(), directions=made.directions.numpy(), rest=np.array([made.side, made.explained]))
-        put(file, buffer.getvalue())
-    with np.load(file, allow_pickle=False) as stored:
-        side, explained = stored["rest"].tolist()
-        kept = Components(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["directions"]), int(side), explained)
+    kept = Components.kept(
+        site.work / "components.npz", lambda at: data.take(at)[0], len(data), site.plan.sampling.components, site.plan.seed
+    )
     return [kept] if site.weights is None else [squeeze_net(site.weights, site.device), kept]
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from imagenet.data import to_unit
-from imagenet.extractor import Extractor
+from imagenet.extractor import Extractor, by_name
 from imagenet.metric import Moments, NearestMean, confusion, frechet, require_enough
 from imagenet.packed import Packed
 from theory import record
@@ -54,6 +54,12 @@ class Pictures:
     def of(cls, packed: Packed) -> Pictures:
         """The images of a pack, as training sees them: same crop, same pixels."""
         return cls(packed.size, packed.labels, packed.class_names, packed.fingerprint, lambda at: packed.take(at)[0])
+
+
+def seen_by(names: Sequence[str], pictures: Pictures, device: torch.device | str, cache: Path | None = None) -> list[Extractor]:
+    """The extractors of these names (`imagenet.extractor.by_name`); components fitted on `pictures` are kept in `cache`."""
+    stem = None if cache is None else cache / f"components-{pictures.fingerprint[:16]}"
+    return [by_name(name, pictures.images, len(pictures), device, stem) for name in names]
 
 
 @dataclass(frozen=True, eq=False)

@@ -148,9 +148,37 @@ rule imagenet_train:
         " {params.changes} {params.minutes} > {log:q} 2>&1 && rm -rf {params.folder:q}/checkpoints"
 
 
+# What all sweeps are compared with. Its folder is made anew when data, settings or code change: no sweep reads an old one.
+rule imagenet_reference:
+    input:
+        data=[f"{RUNS}/{side}/meta.json" for side in SIDES],
+        code=project_files("imagenet.commands.reference"),
+    output:
+        directory(f"{RUNS}/reference"),
+    params:
+        data=f"{RUNS}/data",
+        held_out=f"--held-out {RUNS}/held-out" if "held-out" in SIDES else "",
+        images=PIXEL["sweep"]["images"],
+        extractor=PIXEL["sweep"]["extractor"],
+        device=PIXEL["device"],
+    log:
+        f"{RESULTS}/logs/imagenet/reference.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/imagenet/reference.tsv"
+    threads: 1
+    priority: 2
+    resources:
+        **ON_GPU,
+    shell:
+        "{PYTHON:q} -m imagenet reference {params.data:q} {params.held_out} --out {output:q} --images {params.images}"
+        " --extractor {params.extractor:q} --device {params.device} > {log:q} 2>&1"
+
+
+# Pictures of all networks together are the gallery's. The journal is for going on after a kill, as checkpoints are.
 rule imagenet_evaluate:
     input:
         data=[f"{RUNS}/{side}/meta.json" for side in SIDES],
+        reference=rules.imagenet_reference.output,
         network=f"{RUNS}/{{run}}/{{seed}}/network.pt",
         code=project_files("imagenet.commands.evaluate"),
     output:
@@ -167,7 +195,6 @@ rule imagenet_evaluate:
         seed=lambda wildcards: config["seed"] + int(wildcards.seed), # its own noise: bars over trainings then hold sampling too
         device=PIXEL["device"],
         folder=lambda wildcards: f"{RUNS}/{wildcards.run}/{wildcards.seed}/evaluation",
-        cache=f"{RUNS}/reference",
     log:
         f"{RESULTS}/logs/imagenet/evaluate-{{run}}-{{seed}}.log",
     benchmark:
@@ -178,9 +205,9 @@ rule imagenet_evaluate:
         **ON_GPU,
     shell:
         "{PYTHON:q} -m imagenet evaluate {input.network:q} --data {params.data:q} {params.held_out} --out {params.folder:q}"
-        " --cache {params.cache:q} --steps {params.steps} --samplers {params.samplers:q} --images {params.images}"
+        " --cache {input.reference:q} --no-pictures --steps {params.steps} --samplers {params.samplers:q} --images {params.images}"
         " --seed-ranges {params.ranges} --extractor {params.extractor:q} --gamma {params.gamma} --seed {params.seed}"
-        " --device {params.device} > {log:q} 2>&1"
+        " --device {params.device} > {log:q} 2>&1 && rm -f {params.folder:q}/journal.jsonl"
 
 
 def of_runs(runs, file):
@@ -190,10 +217,11 @@ def of_runs(runs, file):
 
 def pixel_entry(runs, *, sweeps=True, networks=()):
     """An experiment on the sweeps of `runs` and the networks of the runs named."""
-    files = {"data": f"{RUNS}/data", "sweeps": of_runs(runs, "evaluation/measured.nc") if sweeps else {}}
+    files = {"data": f"{RUNS}/data", "held-out": f"{RUNS}/held-out" if "held-out" in SIDES else "", "reference": f"{RUNS}/reference"}
+    files |= {"sweeps": of_runs(runs, "evaluation/measured.nc") if sweeps else {}}
     files["checkpoints"] = of_runs([run for run in runs if run["name"] in networks], "network.pt")
     made = [path for kind in ("sweeps", "checkpoints") for of_seeds in files[kind].values() for path in of_seeds.values()]
-    data = [f"{RUNS}/data/meta.json", *made]
+    data = [f"{RUNS}/data/meta.json", files["reference"], *made]
     return {"category": "Pixel model", "section": "pixel", "data": data, "files": files}
 
 

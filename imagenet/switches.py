@@ -25,7 +25,6 @@ from matplotlib.figure import Figure
 from imagenet.evaluate import Sweep, sweep
 from imagenet.few_steps import DISTANCE, TIMED, compared, gather, ratio
 from imagenet.generate import Source, load_generator
-from imagenet.packed import open_packed
 from imagenet.request import Request
 from imagenet.settings import changed
 from theory.ledger import Claim, Row, student_k
@@ -58,10 +57,9 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     files, switches = settings["files"], settings["switches"]
     budgets, sampler = switches["steps"], switches["sampler"]
     joined = gather(files["sweeps"]).sel(evaluations=budgets, sampler=[sampler])
-    packed = open_packed(files["data"])
-    images, device = settings["sweep"]["images"], settings["device"]
-    known, extractors = compared(packed, settings["sweep"]["extractor"], images, device)
-    wanted = Sweep(tuple(budgets), (sampler,), images, settings["sweep"]["seed_ranges"])  # the same noise as the others
+    known, extractors = compared(settings)
+    of_all, device = settings["sweep"], settings["device"]
+    wanted = Sweep(tuple(budgets), (sampler,), of_all["images"], of_all["seed_ranges"])  # the same noise as the others
     networks = files["checkpoints"][settings["runs"][1]["name"]]
     parts = [joined]
     for name in progress(_resampled(settings), "resampled"):

@@ -91,9 +91,9 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     """The sweep of each baseline network through both interpolants: (interpolant, seed, evaluations, …)."""
     files, levels = settings["files"], settings["levels"]
     packed = open_packed(files["data"])
-    images, device = levels["images"], settings["device"]
+    images, device = settings["sweep"]["images"], settings["device"]
     wanted = Sweep(tuple(levels["steps"]), ("Euler",), images, seed_ranges=1)
-    known, extractors = compared(packed, settings["sweep"]["extractor"], images, device)
+    known, extractors = compared(settings)
     # The network is told no class; what is asked for are the data's proportions, which the samples' are held against.
     at = torch.linspace(0, len(packed) - 1, images, dtype=torch.float64).round().long()
     labels = tuple(packed.labels[at].tolist())

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagenet import settings as runs
-from imagenet.commands import count, evaluate, generate, pack, train
+from imagenet.commands import count, evaluate, generate, pack, reference, train
 from imagenet.generate import Generator
 from imagenet.knowledge import Knowledge
 from imagenet.packed import open_packed
@@ -213,6 +213,30 @@ def test_nonsense_to_generate(made, tmp_path, monkeypatch, more):
 def test_nonsense_to_evaluate(made, tmp_path, more):
     start = [made / "out", "--data", made / "pack", "--out", tmp_path, "--images", 20, "--steps", 1, "--samplers", "DDIM"]
     refused(evaluate.command, *start, "--extractor", "pca=2", "--device", "cpu", *more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["--device", "foo"], ["--images", "2"], ["--extractor", "pca=0"], ["--held-out", "nowhere"], ["--reference-images", "1"]],
+)
+def test_nonsense_to_reference(made, tmp_path, more):
+    start = [made / "pack", "--out", tmp_path / "seen", "--images", 20, "--extractor", "pca=2", "--device", "cpu"]
+    refused(reference.command, *start, *more)
+    assert not list(tmp_path.rglob("reference-*"))
+
+
+def test_evaluate_reads_the_reference_that_was_made_for_it(made, tmp_path, monkeypatch):
+    """BITE: a fingerprint that differs between the two commands makes everything twice, unnoticed."""
+    compared = ["--images", 20, "--extractor", "pca=2", "--device", "cpu"]
+    assert invoke(reference.command, made / "pack", "--out", tmp_path / "seen", *compared).exit_code == 0
+    before = sorted(path.name for path in (tmp_path / "seen").iterdir())
+    assert [name.split("-")[0] for name in before] == ["components", "reference"]
+    monkeypatch.setattr("imagenet.extractor.Components.fit", None)  # neither may be made again
+    monkeypatch.setattr("imagenet.reference._Reader", None)
+    swept = ["--steps", 1, "--samplers", "DDIM", "--seed-ranges", 1, "--out", tmp_path / "swept", "--no-pictures"]
+    found = invoke(evaluate.command, made / "out", "--data", made / "pack", "--cache", tmp_path / "seen", *compared, *swept)
+    assert found.exit_code == 0, found.output
+    assert sorted(path.name for path in (tmp_path / "swept").iterdir()) == ["journal.jsonl", "measured.nc", "table.md"]
 
 
 @pytest.mark.parametrize(

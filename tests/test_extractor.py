@@ -98,6 +98,17 @@ def test_components_do_not_depend_on_the_run_and_features_not_on_the_batch() -> 
     torch.testing.assert_close(torch.cat([one(part) for part in images.split(7)]), one(images), rtol=1e-4, atol=1e-4)
 
 
+def test_kept_components_are_read_back_and_a_broken_file_is_named(tmp_path: Path) -> None:
+    images, file = pictures(100), tmp_path / "kept" / "components.npz"
+    made = Components.kept(file, lambda at: images[at], 100, 4)
+    found = Components.kept(file, lambda at: pictures(1)[at], 1, 4)  # too few to be fitted on: it is read
+    assert (found.identity, found.label, found.explained) == (made.identity, made.label, made.explained)
+    torch.testing.assert_close(found(images), made(images), rtol=0, atol=0)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"components.npz cannot be read .*allowed: a whole file; remedy: delete it"):
+        Components.kept(file, lambda at: images[at], 100, 4)
+
+
 def test_large_images_are_averaged_down() -> None:
     small = pictures(90, 64)
     large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from imagenet import checkpoint
+from imagenet.packed import open_packed
 from theory.ledger import COLUMNS, Verdict
 from theory.record import ROOT
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("workflow")  # one worker, so that the copy
 KNOWN = {"synthetic_dichotomy", "synthetic_atlas", "imagenet_spectra", "imagenet_windows"}
 THEORY = {"theory_verify", "theory_mutate", "theory_figures"}
 # Rules of imagenet that are no experiment: a tool run on our images, and what the pixel model's experiments read.
-MAKERS = {f"imagenet_{name}" for name in ("design", "pack", "train", "evaluate", "gallery")}
+MAKERS = {f"imagenet_{name}" for name in ("design", "pack", "train", "reference", "evaluate", "gallery")}
 NOTHING = "Nothing to be done"
 
 
@@ -185,6 +186,27 @@ def test_a_comment_in_a_plotting_module_retrains_nothing(project):
         pending = project.pending()
     assert "imagenet_gallery" in pending
     assert not pending & {"imagenet_pack", "imagenet_train"}
+
+
+def test_other_data_are_packed_and_trained_from_the_beginning(project, tmp_path):
+    """BITE: checkpoints that outlive their training end the next one before it begins; a finished pack refuses another."""
+    found = []
+    for patches in (8, 9):
+        (tmp_path / "anew.yaml").write_text(
+            f"{{results_dir: results/anew, imagenet: {{pixel: {{patches_per_photograph: {patches}}}}}}}"
+        )
+        done = project.snakemake("--", "results/anew/runs/baseline/0/network.pt", extra=[tmp_path / "anew.yaml"])
+        assert done.returncode == 0, done.stdout + done.stderr
+        folder = project.folder / "results" / "anew" / "runs" / "baseline" / "0"
+        assert not (folder / "checkpoints").exists()
+        found.append((open_packed(folder.parents[1] / "data"), checkpoint.digest(checkpoint.read(folder / "network.pt").model)))
+    (small, before), (large, after) = found
+    assert len(large) > len(small)
+    assert before != after
+
+
+def test_a_finished_sweep_leaves_nothing_to_go_on_from(project):
+    assert not list((project.folder / "results" / "smoke" / "runs").rglob("journal.jsonl"))
 
 
 def test_a_lost_file_is_made_again(project):

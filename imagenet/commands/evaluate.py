@@ -11,13 +11,14 @@ import click
 import torch
 import xarray as xr
 
-from imagenet import evaluate, extractor, quality
+from imagenet import evaluate, quality
+from imagenet.commands import reference as reference_command
 from imagenet.commands import refusal, too_large
 from imagenet.commands.generate import _device
 from imagenet.denoiser import Guidance
 from imagenet.generate import Generator, Source, load_generator
 from imagenet.packed import open_packed
-from imagenet.reference import Pictures, reference
+from imagenet.reference import Pictures, reference, seen_by
 from imagenet.request import Labels, Request, Theta
 from theory import record
 from theory.sampler import STEPS
@@ -43,31 +44,30 @@ def _samplers(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ..
 @click.command("evaluate")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="pack of the training images: the reference")
-@click.option("--held-out", type=click.Path(path_type=Path), help="pack of photographs kept out of training, for context")
+@reference_command.options
 @click.option("--out", "folder", default="evaluation", show_default=True, type=click.Path(file_okay=False, path_type=Path))
-@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="folder of the reference; by default --out")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="folder of the reference, see `reference`; by default --out",
+)
 @click.option(
     "--steps", "--evaluations", "budgets", default="4,8,16,32,64,128,256,512", show_default=True, callback=_whole_numbers,
     help="evaluations of the network; a sampler that makes two a step takes half the steps",
 )  # fmt: skip
 @click.option("--samplers", default=",".join(evaluate.Sweep.samplers), show_default=True, callback=_samplers)
-@click.option("--images", default=10_000, show_default=True, help="per point")
 @click.option("--seed-ranges", default=3, show_default=True, help="disjoint sets of images per point: the error bars")
-@click.option("--reference-images", type=click.IntRange(min=2), help="training images to compare with; by default all")
-@click.option(
-    "--extractor", "extractors", multiple=True, default=("pca",), show_default=True,
-    help="pca, pca=COMPONENTS, squeezenet=PATH, inception=PATH, dinov2=PATH; may be given several times",
-)  # fmt: skip
 @click.option("--gamma", default=0.3, show_default=True, help="of ancestral steps")
 @click.option("--guidance", default=1.0, show_default=True, help="weight of classifier-free guidance, 1 for none")
 @click.option("--interval", nargs=2, type=float, default=(-float("inf"), float("inf")), help="λ, low and high, of guidance")
 @click.option("--labels", default="balanced", show_default=True, type=click.Choice(get_args(Labels)))
 @click.option("--theta", default="as trained", show_default=True, type=click.Choice(get_args(Theta)))
-@click.option("--batch", default=250, show_default=True, help="images at a time")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--max-minutes", type=float, help="begin no point after that; the same command goes on")
 @click.option("--ema/--no-ema", default=True, show_default=True, help="averaged weights")
-@click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--pictures/--no-pictures", "drawn", default=True, show_default=True, help="samples.svg, quality.svg, spectra.svg"
+)
 @click.option("--bfloat16", is_flag=True, help="matrix products of the network in bfloat16")
 @click.option("--compile", "compiled", is_flag=True, help="the network, by torch.compile")
 @click.option("--graphs", is_flag=True, help="forward passes as CUDA graphs")
@@ -93,6 +93,7 @@ def command(
     max_minutes: float | None,
     ema: bool,
     device: str,
+    drawn: bool,
     bfloat16: bool,
     compiled: bool,
     graphs: bool,
@@ -111,7 +112,7 @@ def command(
         place = _device(device)
         pictures = Pictures.of(open_packed(data))
         outside = None if held_out is None else Pictures.of(open_packed(held_out))
-        chosen = [extractor.by_name(text, pictures.images, len(pictures), device=place) for text in extractors]
+        chosen = seen_by(extractors, pictures, place, cache or folder)
         autocast = torch.bfloat16 if bfloat16 else None
         generator = load_generator(checkpoint, ema=ema, device=place, autocast=autocast, compiled=compiled, graphs=graphs)
         generator.check(request)
@@ -124,12 +125,14 @@ def command(
         kept = {**evaluate.settings_of(settings), "request": request.plain(), "extractors": [one.identity for one in chosen]}
         evaluate.save(found, folder / "measured.nc", kept, seed)
         record.atomic_text(folder / "table.md", quality.table(found))
-        record.atomic_text(folder / "samples.svg", _sheet(source, samplers[0], budgets, pictures.class_names))
+        if drawn:
+            record.atomic_text(folder / "samples.svg", _sheet(source, samplers[0], budgets, pictures.class_names))
     except (ValueError, OSError, ImportError) as error:
         raise refusal(error) from error
     except (MemoryError, RuntimeError) as error:
         raise too_large(error, f"batches of {batch} images", f"--batch {max(1, batch // 2)}, or --bfloat16") from error
-    _draw(found, samplers[0], folder)
+    if drawn:
+        _draw(found, samplers[0], folder)
     done, asked = found.attrs["points_done"], found.attrs["points_asked"]
     click.echo(quality.table(found) + f"\n{done} of {asked} points are finished. Written to {folder}.")
 
