@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -233,7 +234,7 @@ class Tabulated(Curve):
         return torch.cat([first[..., None], inner, last[..., None]], dim=-1)
 
     def __call__(self, t: Tensor) -> Tensor:
-        t = torch.broadcast_to(t, torch.broadcast_shapes(t.shape, self.batch_shape))
+        t = torch.broadcast_to(t, np.broadcast_shapes(t.shape, self.batch_shape))  # torch's own imports sympy first: a second
         nodes = self.nodes.to(dtype=t.dtype, device=t.device)
         intervals = nodes.shape[-1] - 1
         left = (t.detach() * intervals).floor().clamp(0, intervals - 1).long()

@@ -45,8 +45,16 @@ def philox(counter: Words, key: tuple[int, int]) -> Words:
     for number in range(ROUNDS):
         k0, k1 = ((k + number * increment) & _WORD for k, increment in zip(key, INCREMENTS, strict=True))
         p, q = c0 * left, c2 * right
-        # Only the words that are multiplied next need their upper half cleared.
-        c0, c1, c2, c3 = (((q >> 32) + c2) ^ c1 ^ k0) & _WORD, q, (((p >> 32) + c0) ^ c3 ^ k1) & _WORD, p
+        high0, high2 = (q >> 32).add_(c2), (p >> 32).add_(c0)
+        # Only the words that are multiplied next need their upper half cleared. After three rounds every word has the shape
+        # that all broadcast to; from then on in place, for memory is half of the time.
+        if number < 3:
+            c0, c2 = (high0 ^ c1 ^ k0) & _WORD, (high2 ^ c3 ^ k1) & _WORD
+        else:
+            c0, c2 = (
+                half.bitwise_xor_(c).bitwise_xor_(k).bitwise_and_(_WORD) for half, c, k in ((high0, c1, k0), (high2, c3, k1))
+            )
+        c1, c3 = q, p
     return c0, c1 & _WORD, c2, c3 & _WORD
 
 
@@ -56,12 +64,6 @@ def _counter(indices: Tensor, blocks: Tensor, kind: int) -> Words:
     return blocks, torch.full_like(blocks[:1], kind), samples & _WORD, samples >> 32
 
 
-def _polar(radius: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
-    """Box and Muller: radius in (0, 1], turn in [0, 1]."""
-    length, angle = torch.sqrt(-2 * torch.log(radius)), 2 * math.pi * turn
-    return length * torch.cos(angle), length * torch.sin(angle)
-
-
 def normals(indices: Tensor, blocks: Tensor, key: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """Standard normals of samples `indices` (n,) and blocks `blocks` (b,), both int64: (n, 4b), for float64 (n, 2b).
 
@@ -69,9 +71,16 @@ def normals(indices: Tensor, blocks: Tensor, key: tuple[int, int], dtype: torch.
     """
     w0, w1, w2, w3 = philox(_counter(indices, blocks, _NORMAL), key)
     if dtype == torch.float64:
-        return torch.stack(_polar(_double(w0, w1) + 2.0**-53, _double(w2, w3)), -1).flatten(1)
-    u0, u1, u2, u3 = ((w + 1).to(dtype) * 2.0**-32 for w in (w0, w1, w2, w3))  # (0, 1]; in the first word 1 gives 0
-    return torch.stack((*_polar(u0, u1), *_polar(u2, u3)), -1).flatten(1)
+        pairs = [(_double(w0, w1) + 2.0**-53, _double(w2, w3))]
+    else:
+        u0, u1, u2, u3 = ((w + 1).to(dtype).mul_(2.0**-32) for w in (w0, w1, w2, w3))  # (0, 1]; in the first word 1 gives 0
+        pairs = [(u0, u1), (u2, u3)]
+    out = torch.empty(*w0.shape, 2 * len(pairs), dtype=dtype, device=w0.device)
+    for k, (radius, turn) in enumerate(pairs):  # Box and Muller: radius in (0, 1], turn in [0, 1]
+        length, angle = radius.log_().mul_(-2).sqrt_(), turn.mul_(2 * math.pi)
+        out[..., 2 * k] = torch.cos(angle).mul_(length)
+        out[..., 2 * k + 1] = angle.sin_().mul_(length)
+    return out.flatten(1)
 
 
 def _double(high: Tensor, low: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class Schedule(ABC):
         Raises ValueError when a level lies outside [λ(1), λ(0)].
         """
         level = torch.as_tensor(log_snr, dtype=torch.float64 if not isinstance(log_snr, Tensor) else None)
-        shape = torch.broadcast_shapes(level.shape, self.log_snr(torch.zeros_like(level)).shape)
+        shape = np.broadcast_shapes(level.shape, self.log_snr(torch.zeros_like(level)).shape)
         low, high = level.new_zeros(shape), level.new_ones(shape)
         top, bottom = self.log_snr(low), self.log_snr(high)
         if not bool(((level <= top) & (level >= bottom)).all()):  # NaN is outside too
