@@ -129,20 +129,22 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     needed, defined = np.full(shape, np.nan), np.full(shape, "not run", dtype=object)
     error, distance = np.full((len(feature.FEATURES), *shape, len(budgets)), np.nan), np.full((*shape, len(budgets)), np.nan)
     jobs = [(i, law, method) for i, law in enumerate(laws.values()) for method in law["methods"]]
-    walks: dict[int, Any] = {}
+    made: dict[int, tuple[list[Case], list[program.Walk]]] = {}
     for i, law, method in progress(jobs, "atlas"):
-        _, cases = walks.setdefault(i, _cases(settings, law))
+        if i not in made:
+            made = {i: _walked(settings, law)}  # methods of one law follow each other
+        cases, walks = made[i]
         step, j = STEPS[method](), methods.index(method)
         columns = [dims.index(float(d)) for d in law["dims"]]
         at = np.ix_([i], [j], range(len(names)), columns)
-        found, steps = _steps_needed(settings, law, method, names, cases)
+        found, steps = _steps_needed(settings, law, method, names, cases, walks)
         needed[at] = steps.reshape(len(names), -1)
         reason = np.where(np.isfinite(steps), "", np.where(found, f"more than {law['cap'] // 2}", "rates not finite"))
         defined[at] = reason.reshape(len(names), -1)
         fits = np.flatnonzero(found)
         chosen = [cases[c] for c in fits]
         for b, budget in enumerate(budgets):
-            runs = growth.walks_of(step, chosen, budget)
+            runs = [walks[c].every(law["cap"] // budget) for c in fits]
             errors = np.full((len(feature.FEATURES), len(cases)), np.nan)
             errors[:, fits] = growth.feature_errors(step, chosen, runs)
             error[:, i, j, :, columns, b] = errors.reshape(len(feature.FEATURES), len(names), -1).transpose(2, 0, 1)
@@ -166,12 +168,24 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     return xr.merge([data, _growths(data, settings), _efficiency(settings), _confirm(settings, seed)])
 
 
+def _walked(settings: Mapping[str, Any], law: Mapping[str, Any]) -> tuple[list[Case], list[program.Walk]]:
+    """The law's cases and their walks at its cap, with rates where one of its methods asks for them."""
+    _, cases = _cases(settings, law)
+    steps = [STEPS[method]() for method in law["methods"]]
+    return cases, growth.walks_of(max(steps, key=program.needs_rates), cases, law["cap"])
+
+
 def _steps_needed(
-    settings: Mapping[str, Any], law: Mapping[str, Any], method: str, names: list[str], cases: list[Case]
+    settings: Mapping[str, Any],
+    law: Mapping[str, Any],
+    method: str,
+    names: list[str],
+    cases: list[Case],
+    walks: list[program.Walk],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(whether the method is defined, N_ε) per case; the steepest schedules get the long cap."""
+    """(whether the method is defined, N_ε) per case; the steepest schedules get the long cap. `walks`: at the law's cap."""
     step, epsilon = STEPS[method](), settings["epsilon"]
-    ladder = growth.ladder(step, cases, law["cap"], epsilon, DEMANDED)
+    ladder = growth.ladder(step, cases, law["cap"], epsilon, DEMANDED, walks=walks)
     steps = growth.steps_needed(step, cases, ladder, epsilon, DEMANDED)
     if law is settings["laws"][0] and method in settings["long_methods"]:
         width = len(cases) // len(names)

@@ -10,7 +10,6 @@ calls `theory.reduction`, which is what the predictions are held against.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -25,12 +24,19 @@ FAR, NEAR = 200.0, 0.05  # in units of the scale: above it all is undecided, bel
 def coin_weight(levels: Array, weight: float) -> float:
     """P(x > 0) after DDIM over the levels, from x = s₀z + (2p − 1): where a step from infinite noise, or many, put it."""
     bias = 0.5 * math.log(weight / (1 - weight))
+    left, ratio = levels[:-1], levels[1:] / levels[:-1]
+    steps = list(zip(ratio.tolist(), (1 - ratio).tolist(), (left**2).tolist(), strict=True))
     low, high = -8.0, 8.0
     for _ in range(3):
         z = np.linspace(low, high, 65)
         x = levels[0] * z + (2 * weight - 1)
-        for left, right in itertools.pairwise(levels):
-            x = right / left * x + (1 - right / left) * np.tanh(bias + x / left**2)
+        for kept, added, square in steps:
+            mean = x / square
+            mean += bias
+            np.tanh(mean, out=mean)
+            mean *= added
+            x *= kept
+            x += mean
         first = int(np.searchsorted(x > 0, True))  # the map rises: DDIM's step does, and so do compositions
         low, high = z[max(first - 1, 0)], z[min(first, 64)]
     return float(special.ndtr(-(low + high) / 2))

@@ -20,6 +20,7 @@ first look at hand.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -71,23 +72,22 @@ SHARE = 0.1  # of training times
 
 
 def schedules(settings: Mapping[str, Any]) -> dict[str, Callable[[float], Schedule]]:
+    """Schedules by d. Equal ones are the same object: those that are told ς, and one for every training of a d."""
     vp, ve, kappa = schedule.variance_preserving_flow, schedule.variance_exploding_flow, settings["kappa"]
 
     def scales(dim: float) -> families.Scales:
         return families.Scales.of(_line(settings, dim), settings["window"])
 
-    return {
+    made: dict[str, Callable[[float], Schedule]] = {
         "VP linear": lambda d: vp("linear", d),
         "VE linear": lambda d: ve("linear", d),
         "VP linear, clock": lambda d: vp("linear", d, kappa),
         "VE linear, clock": lambda d: ve("linear", d, kappa),
         "log-uniform": lambda d: families.log_uniform(scales(d)),
         "geodesic": lambda d: families.geodesic(scales(d)),
-        **{
-            f"{name}, told ς": made
-            for name, made in (("VP linear", lambda d: vp("linear", d)), ("VE linear", lambda d: ve("linear", d)))
-        },
     }
+    kept: dict[str, Callable[[float], Schedule]] = {name: functools.cache(make) for name, make in made.items()}
+    return kept | {f"{name}, told ς": kept[name] for name in CONSTANT}
 
 
 def _line(settings: Mapping[str, Any], dim: float) -> Line:
@@ -143,12 +143,21 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     directions = [learn_direction(task, chosen["direction_samples"]) for task in tasks]
     networks, late = train(tasks, directions, chosen["width"], chosen["steps"], chosen["batch"], chosen["rate"])
     shape = (len(made), len(dims), repeats)
-    weight = [_weight_errors(networks, tasks, directions, n) for n in progress(settings["steps"], "learned: weights")]
-    spread = [_spread_errors(networks, tasks, n) for n in progress(settings["spread_steps"], "learned: spreads")]
+    weight, spread = {}, {}
+    for n in progress(sorted({*settings["steps"], *settings["spread_steps"]}), "learned: samplers"):
+        run, times = _compiled(tasks, n)
+        if n in settings["steps"]:
+            weight[n] = _weight_errors(networks, tasks, directions, run, times)
+        if n in settings["spread_steps"]:
+            spread[n] = _spread_errors(networks, tasks, run, times)
+
+    def over(found: Mapping[int, Array], ladder: Sequence[int]) -> Array:
+        return np.stack([found[n] for n in ladder], -1).reshape(*shape, -1)
+
     return xr.Dataset(
         {
-            "weight_error": (("schedule", "dim", "repeat", "weight_steps"), np.stack(weight, -1).reshape(*shape, -1)),
-            "spread_error": (("schedule", "dim", "repeat", "spread_steps"), np.stack(spread, -1).reshape(*shape, -1)),
+            "weight_error": (("schedule", "dim", "repeat", "weight_steps"), over(weight, settings["steps"])),
+            "spread_error": (("schedule", "dim", "repeat", "spread_steps"), over(spread, settings["spread_steps"])),
             "loss": (("schedule", "dim", "repeat"), late.reshape(shape), {"long_name": "|D − a|²/d, last tenth of training"}),
             "angle": (("schedule", "dim", "repeat"), np.reshape([math.asin(u.sine) for u in directions], shape)),
         },
@@ -159,9 +168,11 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
 def _compiled(tasks: Sequence[Task], steps: int) -> tuple[Program, Array]:
     """(program, what the networks see of the time at the left ends, (steps, runs))."""
     times = grid(steps)
-    walks = [Walk.of(task.schedule, times, rates=False) for task in tasks]
-    seen = [task.feature(w.times[:-1], w.signal[:-1], w.noise[:-1]) for task, w in zip(tasks, walks, strict=True)]
-    return program.compile_walks(DDIM(), walks), np.stack(seen, 1)
+    walks = {id(task.schedule): Walk.of(task.schedule, times, rates=False) for task in tasks}
+    seen = [task.feature(w.times[:-1], w.signal[:-1], w.noise[:-1]) for task in tasks for w in (walks[id(task.schedule)],)]
+    row = {key: k for k, key in enumerate(walks)}
+    distinct = program.compile_walks(DDIM(), list(walks.values()))
+    return distinct.rows(np.array([row[id(task.schedule)] for task in tasks])), np.stack(seen, 1)
 
 
 def _gains(networks: Networks, run: Program, times: Array) -> Array:
@@ -170,20 +181,20 @@ def _gains(networks: Networks, run: Program, times: Array) -> Array:
     return (run.signal[0] + run.noise[0] * g) / (run.signal[0] ** 2 + run.noise[0] ** 2)
 
 
-def _spread_errors(networks: Networks, tasks: Sequence[Task], steps: int) -> Array:
+def _spread_errors(networks: Networks, tasks: Sequence[Task], run: Program, times: Array) -> Array:
     """Relative error of the spread across û, (runs,): a product of numbers."""
-    run, times = _compiled(tasks, steps)
     factors = run.result[..., STATE] + run.result[..., FIRST] * _gains(networks, run, times)
     spread = np.abs(run.start * np.prod(factors, axis=0))
     return np.abs(spread / np.array([task.spread for task in tasks]) - 1)
 
 
-def _weight_errors(networks: Networks, tasks: Sequence[Task], directions: Sequence[Direction], steps: int) -> Array:
+def _weight_errors(
+    networks: Networks, tasks: Sequence[Task], directions: Sequence[Direction], run: Program, times: Array
+) -> Array:
     """Error of the weight relative to the heavier mode's, (runs,): mass of the starts that end at û·x > 0.
 
     The learned map need not rise: the mass is that of nodes in z, and around each change of sign of a second, finer set.
     """
-    run, times = _compiled(tasks, steps)
     power = np.array([u.power for u in directions])
     posterior = _posterior(networks, run, times, power)
     z = np.broadcast_to(special.ndtri((np.arange(64) + 0.5) / 64), (len(tasks), 64))

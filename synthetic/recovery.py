@@ -32,14 +32,14 @@ from matplotlib.figure import Figure
 from synthetic import clocked_mixture, magnetisation
 from synthetic.clocked_mixture import CLOCKS, DISTANCES, schedule
 from synthetic.magnetisation import FEATURES
-from synthetic.noise import noise_blocks
+from synthetic.spin_walks import sampled
 from theory import limit
 from theory.curie_weiss import CurieWeiss
 from theory.ledger import Claim, Row
 from theory.ledger import judge as verdict
 from theory.progress import progress
 from theory.record import LINES, MARKERS
-from theory.sampler import Euler, Flow, grid, last, walk
+from theory.sampler import Euler, grid
 from theory.stream import Stream
 
 PAPER = "arXiv 2501.00988, abstract and the sections on the dilated interpolants"
@@ -188,12 +188,8 @@ def _spins(settings: Mapping[str, Any], stream: Stream) -> dict[str, Any]:
     jobs = list(itertools.product(enumerate(CLOCKS), enumerate(zip(dims, settings["spin_samples"], strict=True))))
     for (j, name), (k, (dim, count)) in progress(jobs, "recovery"):
         law = CurieWeiss(dim, settings["coupling"], settings["field"])
-        mean, variance = np.empty((2, count))
-        for start, z in noise_blocks(count, dim, stream.child(dim)):
-            flow = Flow(schedule(name, dim, settings["kappa"]), law.denoise)
-            x = last(walk(flow, flow.start(z), grid(_steps(name, settings)), Euler()))
-            rows = slice(start, start + len(z))
-            mean[rows], variance[rows] = x.mean(-1).numpy(), x.var(-1, correction=0).numpy()
+        told, steps = schedule(name, dim, settings["kappa"]), _steps(name, settings)
+        mean, variance = sampled(Euler(), told, law, steps, count, stream.child(dim))
         value[:, j, k] = magnetisation.mode_features(mean, variance, np.full(count, 1 / count), law)
         error[:, j, k] = magnetisation.standard_errors(mean, variance)
         distance[:, j, k] = magnetisation.distances(np.sort(mean), law)

@@ -13,6 +13,7 @@ mean of f·rest being of higher order in 1/d: one integral, and one average over
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +28,7 @@ from synthetic.noise import noise_blocks
 from theory import bound, reduction
 from theory.curie_weiss import CurieWeiss, spontaneous_magnetisation
 from theory.occupation import OccupiedSpins, normal_groups
-from theory.program import Walk, compile_walks, needs_rates
+from theory.program import Program, Walk, compile_walks, needs_rates
 from theory.sampler import Flow, Step, grid, last, walk
 from theory.schedule import Schedule
 from theory.stream import Stream
@@ -60,7 +61,16 @@ def schedules(law: CurieWeiss, epsilon: float, kappa: float) -> dict[str, Schedu
 
 def defined(step: Step, schedule: Schedule) -> bool:
     """Whether the step exists on the schedule: Euler and Heun in its time need finite rates."""
-    return bool(Walk.of(schedule, grid(4), needs_rates(step)).fits(step))
+    return not needs_rates(step) or _walk(step, schedule, 4).fits(step)
+
+
+def _walk(step: Step, schedule: Schedule, steps: int) -> Walk:
+    return Walk.of(schedule, grid(steps), needs_rates(step))
+
+
+def compiled(step: Step, told: Sequence[Schedule], steps: int) -> Program:
+    """N steps on each schedule, one row per schedule: the coefficients that the step has on its walks (`theory.program`)."""
+    return compile_walks(step, [_walk(step, schedule, steps) for schedule in told])
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,91 +121,114 @@ class Spins:
         moved = torch.from_numpy(values - (np.array(rows) @ values)[:, None])
         return self._walked(moved, shares)
 
-    def final(
-        self, step: Step, schedule: Schedule, steps: int, component: np.ndarray, groups: Groups | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(M, variance of a coordinate about it) of trajectories that start at u·z = `component` (S,).
+    def final(self, run: Program, component: np.ndarray, groups: Groups | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(M, variance of a coordinate about it), (rows, S), of trajectories that start at u·z = `component` (rows, S) or (S,).
 
-        `groups`: others than the fine ones. The step's coefficients are those that it has on its walk (`theory.program`).
+        One row per row of the program, all walked side by side. `groups`: others than the fine ones.
         """
         groups = groups or self._fine
-        run = compile_walks(step, [Walk.of(schedule, grid(steps), needs_rates(step))])
 
         def posterior(evaluation: int, k: int, x: np.ndarray) -> np.ndarray:
-            signal, noise = (float(level[evaluation, k, 0]) for level in (run.signal, run.noise))
-            return groups.law.denoise(torch.from_numpy(x[0]), signal, noise).numpy()[None]
+            signal, noise = (torch.from_numpy(level[evaluation, k, : len(x), None, None]) for level in (run.signal, run.noise))
+            return groups.law.denoise(torch.from_numpy(x), signal, noise).numpy()
 
-        start = groups.values.numpy() + np.asarray(component)[:, None] / math.sqrt(self.law.dim)
-        x = reduction.run(run, posterior, run.start[:, None, None] * start[None])[0]
+        start = groups.values.numpy() + np.asarray(component)[..., None] / math.sqrt(self.law.dim)
+        x = reduction.run(run, posterior, run.start[:, None, None] * start)
         share = groups.share.numpy()
         mean = (x * share).sum(-1)
-        return mean, ((x - mean[:, None]) ** 2 * share).sum(-1)
+        return mean, ((x - mean[..., None]) ** 2 * share).sum(-1)
 
-    def weight(self, step: Step, schedule: Schedule, steps: int) -> float:
-        """p̂ = P(M > 0) by the u·z at which M(u·z), taken as rising, changes sign."""
-        z = float(special.ndtri(1 - self.truth["weight"])) + np.array(BRACKET)
-        low, high = -math.inf, math.inf
-        for _ in range(3):
-            above = int((self.final(step, schedule, steps, z, self._coarse)[0] <= 0).sum())
-            ends = np.concatenate([[low], z, [high]])
-            low, high = ends[above], ends[above + 1]
-            if not math.isfinite(high - low):  # beyond the bracket: one mode is lost
-                return float(low == -math.inf)
-            z = np.linspace(low, high, INSIDE + 2)[1:-1]
-        return float(special.ndtr(-(low + high) / 2))
+    def weight(self, run: Program) -> np.ndarray:
+        """p̂ = P(M > 0), (rows,), by the u·z at which M(u·z), taken as rising, changes sign."""
+        z = np.tile(special.ndtri(1 - self.truth["weight"]) + np.array(BRACKET), (len(run.start), 1))
+        low, high = self._narrowed(run, z, np.full((len(z), 1), -math.inf), np.full((len(z), 1), math.inf))
+        weight = (low == -math.inf)[:, 0].astype(np.float64)  # beyond the bracket: one mode is lost
+        inside = np.isfinite(high - low)[:, 0]
+        if inside.any():
+            run, low, high = run.rows(inside), low[inside], high[inside]
+            for _ in range(2):
+                low, high = self._narrowed(run, np.linspace(low[:, 0], high[:, 0], INSIDE + 2, axis=1)[:, 1:-1], low, high)
+            weight[inside] = special.ndtr(-(low + high) / 2)[:, 0]
+        return weight
 
-    def mode(self, step: Step, schedule: Schedule, steps: int, weight: float) -> tuple[float, float]:
-        """(mean of M, spread of a coordinate) in the "+" mode, over quantiles of u·z inside it; NaN where it got none."""
-        mean, variance = self.final(step, schedule, steps, special.ndtri(1 - weight + weight * NODES))
+    def _narrowed(self, run: Program, z: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The neighbours among (low, z, high), each (rows, 1), between which M changes sign."""
+        above = (self.final(run, z, self._coarse)[0] <= 0).sum(1, keepdims=True)
+        ends = np.concatenate([low, z, high], axis=1)
+        return np.take_along_axis(ends, above, 1), np.take_along_axis(ends, above + 1, 1)
+
+    def mode(self, run: Program, weight: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """(mean of M, spread of a coordinate) in the "+" mode, (rows,), over quantiles of u·z inside it; NaN where it got none.
+
+        `weight` of the mode, positive, (rows, 1) or one for all.
+        """
+        mean, variance = self.final(run, special.ndtri(1 - weight + weight * NODES))
         share = MASS * (mean > 0)
-        if share.sum() == 0:
-            return math.nan, math.nan
-        return float(share @ mean / share.sum()), math.sqrt(float(share @ variance / share.sum()))
+        total = np.where(share.any(1), share.sum(1), math.nan)
+        return (share * mean).sum(1) / total, np.sqrt((share * variance).sum(1) / total)
 
-    def found(self, step: Step, schedule: Schedule, steps: int) -> np.ndarray:
-        """FEATURES of the sampler's output; NaN for the mean and the spread of a mode that got nothing."""
-        weight = self.weight(step, schedule, steps)
-        return np.array([weight, *(self.mode(step, schedule, steps, weight) if weight > 0 else (math.nan, math.nan))])
+    def found(self, run: Program) -> np.ndarray:
+        """FEATURES of the sampler's output (rows, 3); NaN for the mean and the spread of a mode that got nothing."""
+        weight = self.weight(run)
+        out, kept = np.full((len(weight), len(FEATURES)), math.nan), weight > 0
+        out[:, 0] = weight
+        if kept.any():
+            out[kept, 1:] = np.stack(self.mode(run.rows(kept), weight[kept, None]), axis=1)
+        return out
 
-    def single(self, step: Step, schedule: Schedule, steps: int, repeats: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-        """FEATURES and their standard errors for J ≤ 1: E M² = E f² + E rest² (module docstring), `repeats` per stratum."""
+    def single(self, run: Program, repeats: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+        """FEATURES and their standard errors (rows, 3) for J ≤ 1: E M² = E f² + E rest² (module docstring).
+
+        `repeats` random groups per stratum, the same ones for all rows.
+        """
         nodes, mass = np.polynomial.hermite_e.hermegauss(STRATA)
         strata = special.ndtri((np.arange(STRATA) + 0.5) / STRATA)
-        mean, variance = self.final(step, schedule, steps, np.concatenate([nodes, strata]))
+        mean, variance = self.final(run, np.concatenate([nodes, strata]))
         component = np.repeat(strata, repeats)
-        found = self.final(step, schedule, steps, component, self.random_groups(component, stream))[0]
-        rest = (found - np.repeat(mean[STRATA:], repeats)) ** 2
-        square = float(mass @ mean[:STRATA] ** 2 / mass.sum() + rest.mean())
-        size, bar = math.sqrt(square), float(rest.std(ddof=1)) / math.sqrt(len(rest))
-        spread = math.sqrt(float(mass @ variance[:STRATA] / mass.sum()))
-        return np.array([math.nan, size, spread]), np.array([math.nan, bar / (2 * size), 0.0])
+        found = self.final(run, component, self.random_groups(component, stream))[0]
+        rest = (found - np.repeat(mean[:, STRATA:], repeats, axis=1)) ** 2
+        size = np.sqrt(mean[:, :STRATA] ** 2 @ mass / mass.sum() + rest.mean(1))
+        bar = rest.std(1, ddof=1) / math.sqrt(len(component))
+        spread = np.sqrt(variance[:, :STRATA] @ mass / mass.sum())
+        blank = np.full(len(size), math.nan)
+        return np.stack([blank, size, spread], axis=1), np.stack([blank, bar / (2 * size), 0 * size], axis=1)
 
-    def passes(self, step: Step, schedule: Schedule, steps: int, epsilon: float) -> bool:
-        """Whether every error is ≤ ε: the weight by one trajectory on either side of what it may be off by."""
+    def passes(self, run: Program, epsilon: float) -> np.ndarray:
+        """Whether every error is ≤ ε, (rows,): the weight by one trajectory on either side of what it may be off by."""
         weight = self.truth["weight"]
         slack = epsilon * max(weight, 1 - weight)
         ends = special.ndtri(np.clip([1 - weight - slack, 1 - weight + slack], 1e-12, 1 - 1e-12))
-        low, high = self.final(step, schedule, steps, ends, self._coarse)[0]
-        if not (low <= 0 < high):
-            return False
-        found = self.mode(step, schedule, steps, weight)
-        return all(abs(v / self.truth[name] - 1) <= epsilon for v, name in zip(found, FEATURES[1:], strict=True))
+        low, high = self.final(run, ends, self._coarse)[0].T
+        good = (low <= 0) & (high > 0)
+        if good.any():
+            found = self.mode(run.rows(good), weight)
+            good[good] = np.all(
+                [abs(v / self.truth[k] - 1) <= epsilon for v, k in zip(found, FEATURES[1:], strict=True)], axis=0
+            )
+        return good
 
-    def steps_needed(self, step: Step, schedule: Schedule, epsilon: float, cap: int) -> float:
-        """N_ε: the first N = 4, 8, 16, … that passes, 2N passing too, narrowed to 3 % over even N; NaN if more than cap/2."""
-        rung, verdicts = 4, {4: self.passes(step, schedule, 4, epsilon)}
-        while True:
-            if 2 * rung > cap:
-                return math.nan
-            verdicts[2 * rung] = self.passes(step, schedule, 2 * rung, epsilon)
-            if verdicts[rung] and verdicts[2 * rung]:
-                break
+    def steps_needed(self, step: Step, told: Sequence[Schedule], epsilon: float, caps: Sequence[int]) -> np.ndarray:
+        """N_ε of each schedule: the first N = 4, 8, 16, … that passes, 2N passing too, narrowed to 3 % over even N.
+
+        NaN if more than cap/2, a power of 2 for each schedule. All are walked side by side.
+        """
+        walks = [_walk(step, schedule, cap) for schedule, cap in zip(told, caps, strict=True)]
+        low, high, rung = np.zeros(len(told), dtype=int), np.zeros(len(told), dtype=int), 2
+        before, open_ = np.zeros(len(told), dtype=bool), np.arange(len(told))
+        while len(open_ := open_[np.array(caps)[open_] >= 2 * rung]):
             rung *= 2
-        low, high = (rung // 2, rung) if rung > 4 else (rung, rung)
-        while high - low > max(2, 0.03 * high):
-            middle = 2 * round((low + high) / 4)
-            low, high = (low, middle) if self.passes(step, schedule, middle, epsilon) else (middle, high)
-        return float(high)
+            after = self.passes(compile_walks(step, [walks[i].every(caps[i] // rung) for i in open_.tolist()]), epsilon)
+            both = before[open_] & after
+            low[open_[both]], high[open_[both]] = max(rung // 4, 4), rung // 2
+            before[open_] = after
+            open_ = open_[~both]
+        while len(wide := np.flatnonzero(high - low > np.maximum(2, 0.03 * high))):
+            middle = 2 * np.round((low + high)[wide] / 4).astype(int)
+            wide, middle = wide[order := np.argsort(-middle, kind="stable")], middle[order]  # longest first: see `Program`
+            run = compile_walks(step, [_walk(step, told[i], n) for i, n in zip(wide.tolist(), middle.tolist(), strict=True)])
+            good = self.passes(run, epsilon)
+            high[wide[good]], low[wide[~good]] = middle[good], middle[~good]
+        return np.where(high > 0, high, math.nan)
 
 
 def relative_errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -206,8 +239,19 @@ def relative_errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def sampled(step: Step, schedule: Schedule, law: CurieWeiss, steps: int, count: int, stream: Stream) -> np.ndarray:
-    """(2, count): M and the variance of a coordinate about it, of `count` trajectories in all d coordinates, u·z rising."""
-    return np.concatenate([walked(step, schedule, law, steps, z) for _, z in noise_blocks(count, law.dim, stream)], axis=1)
+    """(2, count): M and the variance of a coordinate about it, of `count` trajectories in all d coordinates, u·z rising.
+
+    The step's coefficients are read off it once, not once per block of trajectories.
+    """
+    run = compiled(step, [schedule], steps)
+
+    def posterior(evaluation: int, k: int, x: np.ndarray) -> np.ndarray:
+        signal, noise = (float(level[evaluation, k, 0]) for level in (run.signal, run.noise))
+        return law.denoise(torch.from_numpy(x), signal, noise).numpy()
+
+    blocks = (z.numpy() for _, z in noise_blocks(count, law.dim, stream))
+    found = [reduction.run(run, posterior, run.start[:, None, None] * z[None])[0] for z in blocks]
+    return np.concatenate([[x.mean(-1), x.var(-1)] for x in found], axis=1)
 
 
 def walked(step: Step, schedule: Schedule, law: CurieWeiss, steps: int, z: Tensor) -> np.ndarray:

@@ -32,6 +32,7 @@ from synthetic.spin_walks import (
     FEATURES,
     SCHEDULES,
     Spins,
+    compiled,
     defined,
     law_scales,
     relative_errors,
@@ -203,10 +204,10 @@ def _needed(settings: Mapping[str, Any]) -> xr.Dataset:
     needed = np.full((len(methods), len(SCHEDULES), len(dims)), np.nan)
     for (k, dim), (i, method) in progress(list(itertools.product(enumerate(dims), enumerate(methods))), "spins: N_ε"):
         law, step = _law(settings, dim), STEPS[method]()
-        spins = Spins(law)
-        for j, schedule in enumerate(_told(settings, law).values()):
-            if defined(step, schedule):
-                needed[i, j, k] = spins.steps_needed(step, schedule, settings["epsilon"], settings["cap"])
+        told = _told(settings, law)
+        kept = [j for j, schedule in enumerate(told.values()) if defined(step, schedule)]
+        chosen = [told[SCHEDULES[j]] for j in kept]
+        needed[i, kept, k] = Spins(law).steps_needed(step, chosen, settings["epsilon"], [settings["cap"]] * len(kept))
     return xr.Dataset(
         {"steps_needed": (("integrator", "schedule", "dim"), needed, {"long_name": f"N_ε at ε = {settings['epsilon']}"})},
         coords={"integrator": methods, "schedule": list(SCHEDULES), "dim": dims},
@@ -220,10 +221,11 @@ def _growth(settings: Mapping[str, Any]) -> xr.Dataset:
     for k, dim in enumerate(progress(dims, "spins: growth")):
         law = _law(settings, dim)
         spins, told = Spins(law), _told(settings, law)
-        for j, entry in enumerate(listed):
-            if dim in entry["dims"]:
-                step, schedule = STEPS[entry["integrator"]](), told[entry["schedule"]]
-                steps[j, k] = spins.steps_needed(step, schedule, settings["epsilon"], entry["cap"])
+        for method in {entry["integrator"] for entry in listed}:
+            rows = [j for j, entry in enumerate(listed) if dim in entry["dims"] and entry["integrator"] == method]
+            if rows:
+                chosen, caps = [told[listed[j]["schedule"]] for j in rows], [listed[j]["cap"] for j in rows]
+                steps[rows, k] = spins.steps_needed(STEPS[method](), chosen, settings["epsilon"], caps)
     every = np.array(dims, dtype=np.float64)
     fits = [growth.fit_growth(every, row) for row in steps]
     return xr.Dataset(
@@ -249,16 +251,17 @@ def _table(settings: Mapping[str, Any], stream: Stream) -> xr.Dataset:
     jobs = list(itertools.product(enumerate(couplings), enumerate(dims)))
     for (i, coupling), (k, dim) in progress(jobs, "spins: table"):
         law = _law(settings, dim, coupling)
-        spins = Spins(law)
-        for (m, method), (j, schedule) in itertools.product(enumerate(methods), enumerate(_told(settings, law).values())):
+        spins, told, here = Spins(law), _told(settings, law), stream.child("groups").child(dim)
+        for m, method in enumerate(methods):
+            if coupling <= 1 and method == "Euler":
+                continue  # whose M is DDIM's, to the figure: one method of first order is enough
             step = STEPS[method]()
-            if not defined(step, schedule):
-                continue
+            kept = [j for j, schedule in enumerate(told.values()) if defined(step, schedule)]
+            run = compiled(step, [told[SCHEDULES[j]] for j in kept], settings["steps"])
             if coupling > 1:
-                found[i, m, j, k] = spins.found(step, schedule, settings["steps"])
-            elif method != "Euler":  # whose M is DDIM's, to the figure: one method of first order is enough
-                here = stream.child("groups").child(dim)
-                found[i, m, j, k], bar[i, m, j, k] = spins.single(step, schedule, settings["steps"], settings["repeats"], here)
+                found[i, m, kept, k] = spins.found(run)
+            else:
+                found[i, m, kept, k], bar[i, m, kept, k] = spins.single(run, settings["repeats"], here)
     axes = ("coupling", "integrator", "schedule", "dim", "feature")
     return xr.Dataset(
         {"found": (axes, found), "found_error": (axes, bar, {"long_name": "one standard error, over random groups"})},
@@ -308,7 +311,7 @@ def _gap(step: Any, schedule: Any, spins: Spins, steps: int, count: int, stream:
     component = special.ndtri(1 - weight + weight * (0.2 + 0.8 * (np.arange(count) + 0.5) / count))
     z = stream.normal(count, (dim,))
     z += torch.from_numpy(component / math.sqrt(dim))[:, None] - z.mean(1, keepdim=True)
-    return walked(step, schedule, spins.law, steps, z)[0] - spins.final(step, schedule, steps, component)[0]
+    return walked(step, schedule, spins.law, steps, z)[0] - spins.final(compiled(step, [schedule], steps), component)[0][0]
 
 
 # ---- judgement --------------------------------------------------------------------------------------------------------

@@ -130,8 +130,9 @@ def test_samplers_of_exact_networks_have_the_exact_errors(name):
     direction = Direction(1.0, 0.0, MEAN**2 * 400 + SPREAD**2)
     networks = _Exact(task, direction.power)
     for k, steps in enumerate((16, 64)):
-        weight = learned._weight_errors(networks, [task], [direction], steps)[0]
-        spread = learned._spread_errors(networks, [task], steps)[0]
+        run = learned._compiled([task], steps)
+        weight = learned._weight_errors(networks, [task], [direction], *run)[0]
+        spread = learned._spread_errors(networks, [task], *run)[0]
         assert weight == pytest.approx(float(expected.weight_error[k]), abs=2e-3)
         assert spread == pytest.approx(float(expected.spread_error[k]), abs=1e-4)
 

@@ -53,6 +53,14 @@ def test_groups_have_the_distribution_of_normals(focus, fine, half_width):
     assert np.abs(np.cumsum(shares) - shares / 2 - special.ndtr(values)).max() < 0.15 * 0.4
 
 
+@pytest.mark.parametrize("dim", [1, 10**6])
+def test_the_largest_coupling_and_spins_that_are_sure(dim):
+    """EXTREME: e^{2y} stays finite, and certain spins are ±1. BITE: 0·∞ where θ saturates and the points do not."""
+    law = OccupiedSpins(dim, 200.0, 0.0, torch.tensor([0.5, 0.5], dtype=torch.float64))
+    x = torch.tensor([[-1e8, 1e8], [1e8, 1e8]], dtype=torch.float64)
+    torch.testing.assert_close(law.denoise(x, 1.0, 1e-3), x.sign(), rtol=0, atol=1e-9)
+
+
 def test_groups_at_the_edge_of_the_range():
     """EXTREME: a focus beyond the outermost cell, as for J = 5 and more, leaves coarse cells only."""
     values, shares = normal_groups(-8.0)
@@ -64,7 +72,8 @@ def test_groups_at_the_edge_of_the_range():
     ("change", "text"),
     [
         ({"dim": 0}, "allowed: dim ≥ 1"),
-        ({"coupling": 0.0}, "allowed: dim ≥ 1, 0 < J < ∞"),
+        ({"coupling": 0.0}, "allowed: dim ≥ 1, 0 < J ≤ 200"),
+        ({"coupling": 201.0}, "allowed: dim ≥ 1, 0 < J ≤ 200"),
         ({"field": math.nan}, "a finite field"),
         ({"share": torch.tensor([0.5, 0.6])}, "divide them by their sum"),
         ({"share": torch.tensor([1.5, -0.5])}, "≥ 0, each row with sum 1"),

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from synthetic import spin_walks, spins
-from synthetic.spin_walks import Spins, defined, law_scales, relative_errors, schedules, walked
+from synthetic.spin_walks import Spins, compiled, defined, law_scales, relative_errors, schedules, walked
 from theory.config import ROOT
 from theory.curie_weiss import CurieWeiss
 from theory.ledger import Verdict
@@ -36,9 +36,8 @@ def test_random_groups_are_a_walk_in_all_coordinates(method, coupling):
     z = torch.stack([torch.repeat_interleave(v, n) for v, n in zip(groups.values, counts, strict=True)])
     z = z + torch.from_numpy(component)[:, None] / math.sqrt(150)
     torch.testing.assert_close(z.mean(1).numpy() * math.sqrt(150), component, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(
-        model.final(step, schedule, 12, component, groups), walked(step, schedule, law, 12, z), atol=1e-9
-    )
+    found = model.final(compiled(step, [schedule], 12), component, groups)
+    np.testing.assert_allclose(np.concatenate(found), walked(step, schedule, law, 12, z), atol=1e-9)
 
 
 @pytest.mark.parametrize("coupling", [1.5, 2.0, 3.0])
@@ -46,7 +45,7 @@ def test_many_steps_give_the_features_of_the_law(coupling):
     """The groups carry the exact flow: 512 steps come within 1 %, the spread, some cells of few spins, 2 %."""
     law = CurieWeiss(3000, coupling, 0.72)
     model = Spins(law)
-    found = model.found(STEPS["DPM-Solver++(2M)"](), schedules(law, 2.5e-5, 3.0)["geodesic"], 512)
+    found = model.found(compiled(STEPS["DPM-Solver++(2M)"](), [schedules(law, 2.5e-5, 3.0)["geodesic"]], 512))[0]
     gap = relative_errors(found, np.array(list(model.truth.values())))
     assert (gap < [0.01, 0.01, 0.02]).all(), gap
 
@@ -56,7 +55,8 @@ def test_one_mode_many_steps_give_the_magnetisation_of_the_law():
     for coupling in (0.5, 1.0):
         law = CurieWeiss(1000, coupling, 0.72)
         model = Spins(law)
-        found, bar = model.single(STEPS["DPM-Solver++(2M)"](), schedules(law, 2.5e-5, 3.0)["geodesic"], 48, 80, Stream(0))
+        run = compiled(STEPS["DPM-Solver++(2M)"](), [schedules(law, 2.5e-5, 3.0)["geodesic"]], 48)
+        found, bar = (v[0] for v in model.single(run, 80, Stream(0)))
         assert abs(found[1] - model.truth["magnetisation"]) < 3 * bar[1] + 0.02 * model.truth["magnetisation"]
         assert found[2] == pytest.approx(model.truth["spread"], rel=0.01)
 
@@ -74,15 +74,33 @@ def test_steps_needed_is_the_first_that_stays(monkeypatch):
     """A pass at 8 that 16 does not confirm does not count; then 38 of even numbers, to 3 %. BITE: stopping at 8."""
     asked = []
 
-    def passes(self, step, schedule, steps, epsilon):
-        asked.append(steps)
-        return steps == 8 or steps >= 37
+    def passes(self, run, epsilon):
+        steps = (run.noise[0] != 1).sum(0) + 1  # of each row: a row that is done is padded with ones, and a walk starts at one
+        asked.extend(steps.tolist())
+        return (steps == 8) | (steps >= 37)
 
     monkeypatch.setattr(Spins, "passes", passes)
-    model = Spins(CurieWeiss(100, 2.0))
-    assert model.steps_needed(None, None, 0.05, 256) == 38
+    law = CurieWeiss(100, 2.0)
+    told = [schedules(law, 2.5e-5, 3.0)["VP linear clock"]] * 3
+    np.testing.assert_array_equal(Spins(law).steps_needed(STEPS["DDIM"](), told, 0.05, [256, 64, 128]), [38, math.nan, 38])
     assert all(n % 2 == 0 for n in asked)
-    assert math.isnan(model.steps_needed(None, None, 0.05, 64))
+
+
+@pytest.mark.parametrize("method", ["Euler", "DPM-Solver++(2M)"])
+def test_schedules_side_by_side_are_schedules_alone(method):
+    """INVARIANCE: features and N_ε of four schedules walked together, one of which loses a mode. BITE: a row's own bracket or
+    its own weight taken from the first.
+    """
+    law = CurieWeiss(10_000, 2.0, 0.72)
+    step, model, listed = STEPS[method](), Spins(law), schedules(law, 2.5e-5, 3.0)
+    told = [
+        listed[name] for name in ("VP linear clock", "linear", "geodesic", "VE linear clock") if defined(step, listed[name])
+    ]
+    together = model.found(compiled(step, told, 12))
+    alone = [model.found(compiled(step, [schedule], 12))[0] for schedule in told]
+    np.testing.assert_allclose(together, alone, rtol=1e-9)
+    needed = model.steps_needed(step, told, 0.05, [64] * len(told))
+    np.testing.assert_array_equal(needed, [model.steps_needed(step, [s], 0.05, [64])[0] for s in told])
 
 
 def test_a_lost_mode_is_an_infinite_error():
@@ -93,10 +111,10 @@ def test_constant_denoising_loses_the_weights_and_the_clock_does_not():
     """The finding, at one dimension: 32 steps at d = 10⁴. BITE: a bracket that reports a lost mode where it only narrows."""
     law = CurieWeiss(10_000, 2.0, 0.72)
     model, told = Spins(law), schedules(law, 2.5e-5, 3.0)
-    assert model.weight(STEPS["DDIM"](), told["linear"], 32) > 0.95
+    assert model.weight(compiled(STEPS["DDIM"](), [told["linear"]], 32)) > 0.95
     for name in ("VP linear clock", "VE linear clock", "geodesic", "VP sqrt clock"):
         for steps in (16, 24, 32):
-            found = model.weight(STEPS["DDIM"](), told[name], steps)
+            found = model.weight(compiled(STEPS["DDIM"](), [told[name]], steps))[0]
             assert found == pytest.approx(model.truth["weight"], abs=0.04), (name, steps)
     assert defined(STEPS["Euler"](), told["linear"])
 

@@ -15,6 +15,7 @@ from theory.ledger import Claim, Verdict
 from theory.proof import Step, certain, identity, limit_is, positive
 
 x = sp.Symbol("x", positive=True)
+y = sp.Symbol("y", real=True)
 
 
 def formula(value, xp=np):
@@ -57,6 +58,8 @@ def claim_module(name="toy", measure=None, **changes) -> ModuleType:
         (identity("sin² + cos²", sp.sin(x) ** 2 + sp.cos(x) ** 2, 1), True),
         (identity("wrong sign", sp.sin(x) ** 2 - sp.cos(x) ** 2, 1), False),
         (identity("almost", x * (1 + sp.Rational(1, 10**12)), x), False),
+        (identity("tanh by exponentials", sp.tanh(2 * x), 2 * sp.tanh(x) / (1 + sp.tanh(x) ** 2)), True),
+        (identity("true in (0, 1) only, decided by rewriting", sp.Abs(y - 1) + y, 1), False),
         (limit_is("sinc", sp.sin(x) / x, x, sp.Integer(0), sp.Integer(1)), True),
         (limit_is("sinc, wrong", sp.sin(x) / x, x, sp.Integer(0), sp.Integer(2)), False),
         (positive("sum", 1 + x), True),
@@ -164,6 +167,57 @@ def test_a_caught_mutation_restores_the_formula():
 def test_a_claim_that_fails_unchanged_cannot_be_mutated():
     with pytest.raises(ValueError, match="does not pass unchanged"):
         list(verify.mutants(claim_module(measure=lambda: {"value": 0.0})))
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A claim in place of all, and a list of how often its witness was asked."""
+    asked = []
+
+    def measure():
+        asked.append(1)
+        return {"value": independent(2.0)}
+
+    module = claim_module("claims.cosine_identity", measure)  # a name with a file, for the digest of the code
+    monkeypatch.setattr(verify, "claim_modules", lambda: {"T1": module})
+    monkeypatch.setattr(verify, "shared_code", lambda module: set())
+    return module, asked
+
+
+def test_a_verified_claim_is_mutated_without_measuring_again(toy, tmp_path):
+    module, asked = toy
+    (tmp_path / "witness.json").write_text(verify.as_witnesses([verify.verify(module)]))
+    verified = verify.read_witnesses(tmp_path / "witness.json", ["T1"])
+    assert verified["T1"]["value"].tobytes() == np.float64(independent(2.0)).tobytes()  # to the last bit
+    asked.clear()
+    found = list(verify.mutants(module, verified["T1"]))
+    assert not asked
+    assert found == list(verify.mutants(module))
+    assert asked
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda left: left["claims"].clear(), "lacks claim T1"),
+        (lambda left: left["claims"]["T1"]["measured"].clear(), "allowed: \\['value'\\]"),
+        (lambda left: left["claims"]["T1"].pop("measured"), "is not what verify leaves"),
+        (lambda left: left["claims"]["T1"].update(passed=False), "does not pass unchanged"),
+        (lambda left: left.update(code="0"), "left by other code"),
+    ],
+)
+def test_what_verify_left_is_refused_when_it_does_not_fit(toy, tmp_path, change, message):
+    left = json.loads(verify.as_witnesses([verify.verify(toy[0])]))
+    change(left)
+    (tmp_path / "witness.json").write_text(json.dumps(left))
+    with pytest.raises(ValueError, match=message):
+        verify.read_witnesses(tmp_path / "witness.json", ["T1"])
+
+
+def test_a_measured_number_that_no_longer_fits_is_no_ground_for_mutations(toy):
+    for wrong in ({"value": np.float64(0.0)}, {"value": np.float64("nan")}):
+        with pytest.raises(ValueError, match="does not pass unchanged"):
+            list(verify.mutants(toy[0], wrong))
 
 
 def test_claims_are_listed_once_in_natural_order():

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import click
-import matplotlib
 from tqdm import tqdm
 
 from theory import ledger, record, verify
@@ -29,7 +28,10 @@ def _chosen(ids: tuple[str, ...]) -> list[str]:
 @click.argument("ids", nargs=-1)
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(min=1))
 @click.option(
-    "--out", "folder", type=click.Path(file_okay=False, path_type=Path), help="write verdict.json, steps.json, claims.md"
+    "--out",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="write verdict.json, steps.json, witness.json, claims.md",
 )
 def verify_command(ids: tuple[str, ...], processes: int, folder: Path | None) -> None:
     """Prove, certify and witness the claims (all, or those named), and print the table."""
@@ -48,6 +50,7 @@ def verify_command(ids: tuple[str, ...], processes: int, folder: Path | None) ->
         ledger.write([outcome.row() for outcome in outcomes], folder / "verdict.json")
         record.atomic_text(folder / "steps.json", verify.as_json(outcomes) + "\n")
         record.atomic_text(folder / "claims.md", verify.as_markdown(outcomes))
+        record.atomic_text(folder / "witness.json", verify.as_witnesses(outcomes) + "\n")
     elif any(outcome.verdict is ledger.Verdict.FAILS for outcome in outcomes):
         sys.exit(1)  # with --out, the ledger says so
 
@@ -56,12 +59,21 @@ def verify_command(ids: tuple[str, ...], processes: int, folder: Path | None) ->
 @click.argument("ids", nargs=-1)
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(min=1))
 @click.option("--out", "path", type=click.Path(dir_okay=False, path_type=Path), help="write the list of mutations as CSV")
-def mutate_command(ids: tuple[str, ...], processes: int, path: Path | None) -> None:
+@click.option(
+    "--verified",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="the witness.json that `verify --out` of the same code left: its measurements and proofs are not made again",
+)
+def mutate_command(ids: tuple[str, ...], processes: int, path: Path | None, verified: Path | None) -> None:
     """Change every sign of every formula, one at a time: each row must turn red."""
     names = _chosen(ids)
+    try:
+        measured = verify.read_witnesses(verified, names) if verified else None
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     everything = []
     bar = tqdm(total=len(names), desc="mutations", disable=not sys.stderr.isatty())
-    for batch in verify.mutate_all(names, processes):
+    for batch in verify.mutate_all(names, processes, measured):
         everything += batch
         bar.update()
         bar.write(f"{batch[0].claim:8} {sum(m.caught for m in batch)}/{len(batch)} caught")
@@ -80,7 +92,9 @@ def mutate_command(ids: tuple[str, ...], processes: int, path: Path | None) -> N
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path))
 def figures_command(ids: tuple[str, ...], folder: Path) -> None:
     """Draw the figures of the claims (all, or those named) that have one, as FOLDER/ID.svg."""
-    matplotlib.use("Agg")  # no display
+    import matplotlib as mpl  # the other commands draw nothing
+
+    mpl.use("Agg")  # no display
     known = verify.claim_modules()
     for path in verify.write_figures([known[name] for name in _chosen(ids)], folder):
         click.echo(path)

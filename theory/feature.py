@@ -46,8 +46,8 @@ FEATURES = ("weight", "mean", "along", "across")
 
 def _cdf(law: Line, x: Array) -> Array:
     """P(y ≤ x) under the law itself, x (rows, points)."""
-    z = (x[..., None] - law.centres[:, None]) / np.sqrt(law.variances)[:, None]
-    return (law.weights[:, None] * special.ndtr(z)).sum(-1)
+    weights, centres, spreads = (v.T[..., None] for v in (law.weights, law.centres, np.sqrt(law.variances)))  # modes first
+    return (weights * special.ndtr((x - centres) / spreads)).sum(0)
 
 
 def quantile(law: Line, probability: Array) -> Array:
@@ -62,8 +62,8 @@ def quantile(law: Line, probability: Array) -> Array:
     return (low + high) / 2
 
 
-def truth(law: Line) -> Modes:
-    """The features of the law itself, cut at the same places (overlapping modes exchange their tails)."""
+def truth(law: Line, features: Sequence[str] = FEATURES) -> Modes:
+    """The features of the law itself, cut at the same places (overlapping modes exchange their tails); `along` if asked for."""
     rows = len(law.dim)
     edges = np.concatenate([np.full((rows, 1), -np.inf), law.cuts, np.full((rows, 1), np.inf)], axis=1)
     z = (edges[..., None] - law.centres[:, None]) / np.sqrt(law.variances)[:, None]  # (rows, K + 1, K)
@@ -71,9 +71,12 @@ def truth(law: Line) -> Modes:
     mass = law.weights[:, None] * np.diff(below, axis=1)
     moment = mass * law.centres[:, None] - law.weights[:, None] * np.sqrt(law.variances)[:, None] * np.diff(height, axis=1)
     weight = mass.sum(-1)
-    first = np.concatenate([np.zeros((rows, 1)), np.cumsum(weight, 1)[:, :-1]], axis=1)
-    ends = [quantile(law, first + share * weight) for share in (TAIL, 1 - TAIL)]
-    return Modes(weight, moment.sum(-1) / weight, (ends[1] - ends[0]) / 2, np.sqrt(law.variances))
+    along = np.full(weight.shape, np.nan)
+    if "along" in features:
+        first = np.concatenate([np.zeros((rows, 1)), np.cumsum(weight, 1)[:, :-1]], axis=1)
+        ends = [quantile(law, first + share * weight) for share in (TAIL, 1 - TAIL)]
+        along = (ends[1] - ends[0]) / 2
+    return Modes(weight, moment.sum(-1) / weight, along, np.sqrt(law.variances))
 
 
 def final_map(program: Program, law: Line) -> Map:
@@ -131,7 +134,7 @@ def may_pass(program: Program, law: Line, epsilon: float) -> Array:
     below = _cdf(law, law.cuts)
     modes = law.centres.shape[1]
     count = np.minimum(np.arange(1, modes), np.arange(modes - 1, 0, -1))
-    slack = epsilon * truth(law).weight.max(1, keepdims=True) * count
+    slack = epsilon * truth(law, ("weight",)).weight.max(1, keepdims=True) * count
     z = special.ndtri(np.clip(np.concatenate([below - slack, below + slack], axis=1), 1e-16, 1 - 1e-16))
     low, high = np.split(final_map(program, law)(z)[0], 2, axis=1)
     return np.logical_not(((low > law.cuts) | (high < law.cuts)).any(1))

@@ -39,7 +39,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """Errors (cases, rungs) at N = 2, 4, …, cap, and the cases' walks at `cap`; NaN above the rung where a case was settled.
+    """Errors (cases, rungs) at N = 2, 4, …, cap; NaN above the rung where a case was settled.
 
     `defined` (cases,): whether the step exists on the schedule (finite rates, see `Walk.fits`).
     """
@@ -82,7 +82,7 @@ def feature_errors(
             if kept.any():
                 program, law = program.rows(kept), law.rows(kept)
                 found = feature.outcome(program, law, features)
-                out[:, part[kept]] = feature.errors(found, feature.truth(law), features)
+                out[:, part[kept]] = feature.errors(found, feature.truth(law, features), features)
     return out
 
 
@@ -105,14 +105,16 @@ def ladder(
     epsilon: float,
     features: Sequence[str] = feature.FEATURES,
     quick: bool = True,
+    walks: Sequence[Walk] | None = None,
 ) -> Ladder:
     """Errors rung by rung; a case stops two rungs after it first stays ≤ ε. `cap` is a power of 2.
 
     `quick`: ∞ where the weights alone tell that the error exceeds ε; otherwise the errors are good for any larger ε too.
+    `walks`: of the cases at `cap`, where the caller has them.
     """
     if cap < 4 or cap & (cap - 1):
         raise ValueError(f"cap = {cap}; allowed: a power of 2 ≥ 4, the last rung of the ladder")
-    walks = walks_of(step, cases, cap)
+    walks = walks_of(step, cases, cap) if walks is None else walks
     defined = np.array([w.fits(step) for w in walks])
     rungs = 2 ** np.arange(1, cap.bit_length())
     error = np.full((len(cases), len(rungs)), np.nan)

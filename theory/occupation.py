@@ -8,7 +8,7 @@ alike. A start in R^d with K distinct values, w_k the share of coordinates that 
 
 T is analytic in |Im y| < π/2, so its Chebyshev interpolant on the range of y converges at a rate free of d and of x. One
 matrix integrates the interpolant to all nodes of the trapezoid rule of `curie_weiss` (exact to 2e-17), another takes p back
-to the Chebyshev points: tanh is evaluated K × points times, never at a node. Nothing of `curie_weiss` is called.
+to the Chebyshev points: tanh is formed K × points times, never at a node. Nothing of `curie_weiss` is called.
 
 `normal_groups` are the starts of interest: values with the distribution of d normals, moved by s/√d to give u·z = s. What
 they leave out is the noise of the d − 1 directions across u: of order d^−½ in M. Spins at the end are ±1, so M is known to
@@ -30,6 +30,8 @@ from torch import Tensor
 TAIL = 9.0  # Gaussian widths √(J/d) kept beyond [−J, J], as in the exact rule
 PRECISION = 1e-14  # of T by its interpolant; L is then known to d times that
 SATURATED = 20.0  # tanh(±20) = ±1 in float64
+BLOCK = 2**17  # numbers of a trajectory × points × K table at a time (1 MiB): it stays in cache
+STRONGEST = 200.0  # coupling: y reaches 327 for one spin, and e^{2y} leaves float64 at 354
 REACH = 4.5  # cells of normals end here: 7e-6 of the mass lies beyond, in two outer cells
 Level = float | Tensor
 
@@ -39,7 +41,7 @@ class OccupiedSpins:
     """The Curie-Weiss law of `dim` spins, seen through states with K distinct coordinates.
 
     `share` (K,), or (trajectories, K) where each has its own: which part of the coordinates has each value; dim·share need not
-    be whole numbers. Raises ValueError unless dim ≥ 1, 0 < J < ∞, the field is finite and the shares are ≥ 0 with sum 1.
+    be whole numbers. Raises ValueError unless dim ≥ 1, 0 < J ≤ 200, the field is finite and the shares are ≥ 0 with sum 1.
     """
 
     dim: float
@@ -48,10 +50,10 @@ class OccupiedSpins:
     share: Tensor
 
     def __post_init__(self) -> None:
-        if not (self.dim >= 1 and 0 < self.coupling < math.inf and math.isfinite(self.field)):
+        if not (self.dim >= 1 and 0 < self.coupling <= STRONGEST and math.isfinite(self.field)):
             raise ValueError(
-                f"dim = {self.dim}, coupling = {self.coupling}, field = {self.field}; allowed: dim ≥ 1, 0 < J < ∞ and a "
-                "finite field; remedy: change the one outside"
+                f"dim = {self.dim}, coupling = {self.coupling}, field = {self.field}; allowed: dim ≥ 1, 0 < J ≤ 200 "
+                "and a finite field; remedy: change the one outside"
             )
         if self.share.ndim not in (1, 2) or bool((self.share < 0).any()) or bool((self.share.sum(-1) - 1).abs().max() > 1e-9):
             raise ValueError(
@@ -61,19 +63,27 @@ class OccupiedSpins:
 
     @torch.no_grad()
     def denoise(self, x: Tensor, signal: Level, noise: Level) -> Tensor:
-        """E[a_k | x] (1), (trajectories, K) like x; signal and noise numbers or (trajectories, 1), noise > 0."""
-        points, to_level, to_points, gauss = self._rule
-        bound = SATURATED + 2 * float(points[0])
-        tilt = (self.field / self.dim + (x / noise) * (signal / noise)).clamp(-bound, bound)
-        spins = torch.tanh(tilt[:, None] + points[:, None])  # (trajectories, points, K)
-        pull = (spins @ self.share[..., None])[..., 0]  # T at the points
-        level = gauss + self.dim * (pull @ to_level)  # (trajectories, nodes)
-        weight = torch.softmax(level, dim=-1) @ to_points
-        return torch.bmm(weight[:, None], spins)[:, 0]
+        """E[a_k | x] (1), (…, trajectories, K) like x; signal and noise numbers or one per row, (…, 1), noise > 0.
+
+        With tanh v = 1 − 2/(1 + e^{2v}), e^{2(y + θ)} is a product: no function is evaluated for pairs of a point and a group.
+        """
+        lift, bound, fall, base, to_points = self._rule
+        tilt = ((x / noise) * (signal / noise)).add_(self.field / self.dim).clamp_(-bound, bound)
+        odds = tilt.mul_(2).exp_().reshape(-1, 1, x.shape[-1])
+        own = self.share.expand(x.shape).reshape(len(odds), -1, 1) if self.share.ndim == 2 else None
+        mean, size = torch.empty_like(odds), max(1, BLOCK // (len(lift) * x.shape[-1]))
+        for rows in (slice(k, k + size) for k in range(0, len(odds), size)):
+            minus = (odds[rows] * lift).add_(1).reciprocal_()  # P(a_k = −1) given y, (trajectories, points, K)
+            share = minus @ self.share if own is None else torch.bmm(minus, own[rows])[..., 0]  # (1 − T)/2 at the points
+            weight = torch.addmm(base, share, fall).softmax(-1) @ to_points
+            torch.baddbmm(mean.new_ones(()), weight[:, None], minus, alpha=-2, out=mean[rows])
+        return mean.reshape(x.shape)
 
     @cached_property
-    def _rule(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Chebyshev points (P,); T at them → ∫T at the nodes (P, n); p at the nodes → at the points (n, P); −dy²/2J (n,)."""
+    def _rule(self) -> tuple[Tensor, float, Tensor, Tensor, Tensor]:
+        """e^{2y} at the Chebyshev points (P, 1); where θ is cut; (1 − T)/2 there → at the nodes its part of L (P, n), and L
+        without it (n,); p at the nodes → at the points (n, P).
+        """
         width = math.sqrt(self.coupling / self.dim)
         half = math.ceil((self.coupling + TAIL * width) / (width / math.sqrt(2)))
         nodes = width / math.sqrt(2) * np.arange(-half, half + 1)
@@ -84,9 +94,10 @@ class OccupiedSpins:
         coefficients[0] /= 2
         to_level = chebyshev.chebvander(nodes / radius, count) @ chebyshev.chebint(coefficients, scl=radius)
         to_points = chebyshev.chebvander(nodes / radius, count - 1) @ coefficients
-        tables = (radius * np.cos(angle), to_level.T.copy(), to_points, -self.dim * nodes**2 / (2 * self.coupling))
-        points, level, back, gauss = (torch.from_numpy(table) for table in tables)
-        return points, level, back, gauss
+        points, gauss = radius * np.cos(angle), -self.dim * nodes**2 / (2 * self.coupling)
+        tables = (np.exp(2 * points)[:, None], -2 * self.dim * to_level.T, gauss + self.dim * to_level.sum(1), to_points)
+        lift, fall, base, back = (torch.from_numpy(np.ascontiguousarray(table)) for table in tables)
+        return lift, SATURATED + 2 * float(points[0]), fall, base, back
 
 
 def normal_groups(focus: float, coarse: float = 0.15, fine: float = 0.01, half_width: float = 0.5) -> tuple[Tensor, Tensor]:

@@ -69,33 +69,33 @@ def needs_rates(step: Step) -> bool:
 
 
 class _Listed(torch.autograd.Function):
-    """A value listed at a few times of each row, with its listed rate for forward-mode differentiation."""
+    """Signal and noise listed at a few times of each row, and their rates for forward-mode differentiation."""
 
     @staticmethod
-    def forward(t: Tensor, times: Tensor, value: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(t: Tensor, times: Tensor, signal: Tensor, noise: Tensor, *rates: Tensor) -> tuple[Tensor, ...]:
         index = (t[:, :1] == times).to(torch.int8).argmax(1, keepdim=True)  # every column of t is the row's one time
-        return value.gather(1, index).repeat(1, t.shape[1]), rate.gather(1, index).repeat(1, t.shape[1])
+        levels = (v.gather(1, index).repeat(1, t.shape[1]) for v in (signal, noise))
+        return *levels, *(v.gather(1, index) for v in rates)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        ctx.save_for_forward(output[1])
+        ctx.save_for_forward(*output[2:])
 
     @staticmethod
     def jvp(ctx, tangent, *_):  # type: ignore[no-untyped-def]
-        (rate,) = ctx.saved_tensors
-        return tangent * rate, torch.zeros_like(rate)
+        rates = ctx.saved_tensors
+        return *(tangent * rate for rate in rates), *(torch.zeros_like(rate) for rate in rates)
 
 
 @dataclass(frozen=True, eq=False)
 class _Neighbours(Schedule):
-    """A schedule known only at each row's own (before, left, right) nodes: arrays (rows, 3)."""
+    """A schedule known only at each row's own (before, left, right) nodes: signal, noise and their rates, each (rows, 3)."""
 
     times: Tensor
-    values: tuple[Tensor, Tensor]
-    slopes: tuple[Tensor, Tensor]
+    listed: Sequence[Tensor]
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        signal, noise = (_Listed.apply(t, self.times, v, r)[0] for v, r in zip(self.values, self.slopes, strict=True))
+        signal, noise, *_ = _Listed.apply(t, self.times, *self.listed)
         return signal, noise
 
 
@@ -170,38 +170,37 @@ def compile_walks(step: Step, walks: Sequence[Walk]) -> Program:
     """The coefficients of `step` on every step of every walk, one row per walk; three or four calls of the step in all."""
     if hasattr(step, "stream"):
         step = dataclasses.replace(cast(Any, step), stream=cast(Stream, _Marked()))
-    length, rows = max(w.steps for w in walks), len(walks)
-    result, guess = np.zeros((length, rows, BASIS)), np.zeros((length, rows, BASIS))
-    result[..., STATE] = guess[..., STATE] = 1.0
-    signal, noise = np.ones((2, length, rows)), np.ones((2, length, rows))
-    place = np.concatenate([np.stack([np.arange(w.steps), np.full(w.steps, b)]) for b, w in enumerate(walks)], axis=1)
-    listed = [_triples([getattr(w, f.name) for w in walks]) for f in dataclasses.fields(Walk)]
-    twice = False
+    steps, rows = np.array([w.steps for w in walks]), len(walks)
+    idle = np.broadcast_to(_IDENTITY, (steps.max(), rows, BASIS))
+    result, guess = idle.copy(), None
+    signal, noise = np.ones((2, 2, steps.max(), rows))
+    row = np.repeat(np.arange(rows), steps)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(steps) - steps, steps)
+    nodes = [np.concatenate([getattr(w, f.name) for w in walks]) for f in dataclasses.fields(Walk)]
+    left = np.arange(len(row)) + row  # a walk has one more node than steps
     # Steps look at whole batches for the ends of a schedule ("any noise 0?"), so ends and interior are asked separately.
-    ends = np.stack([place[0] == 0, listed[1][:, 1] == 0, listed[2][:, 2] == 0], axis=1)
-    for kind in np.unique(ends, axis=0):
-        chosen = (ends == kind).all(1)
-        out, calls = _probed(step, [v[chosen] for v in listed], first=bool(kind[0]))
-        at = (place[0, chosen], place[1, chosen])
+    ends = (number == 0) + 2 * (nodes[1][left] == 0) + 4 * (nodes[2][left + 1] == 0)
+    for kind in np.unique(ends).tolist():
+        chosen, first = np.flatnonzero(ends == kind), kind % 2 == 1
+        listed = [v[left[chosen, None] + (-1, 0, 1)] for v in nodes]  # (steps, 3): before, left and right
+        if first:
+            listed[0][:, 0] = 2.0  # there is no node before: a time out of range
+        out, calls = _probed(step, listed, first)
+        at = (number[chosen], row[chosen])
         result[at] = out
         for k, (x, level_signal, level_noise) in enumerate(calls):
             signal[(k, *at)], noise[(k, *at)] = level_signal, level_noise
             if k == 1:
-                guess[at], twice = x, True
-    asked = 2 if twice else 1
+                guess = idle.copy() if guess is None else guess
+                guess[at] = x
+    asked = 1 if guess is None else 2
     start = np.array([w.noise[0] for w in walks])
-    return Program(result, guess if twice else None, signal[:asked], noise[:asked], start)
-
-
-def _triples(values: Sequence[Array]) -> Array:
-    """(all steps, 3): value before, at the left and at the right node of each step; "before" is out of range for the first."""
-    return np.concatenate([np.stack([np.concatenate([[2.0], v[:-2]]), v[:-1], v[1:]], axis=1) for v in values])
+    return Program(result, guess, signal[:asked], noise[:asked], start)
 
 
 def _probed(step: Step, listed: Sequence[Array], first: bool) -> tuple[Array, list[tuple[Array, Array, Array]]]:
-    times, signal, noise, signal_rate, noise_rate = (torch.from_numpy(v) for v in listed)
-    known = _Neighbours(times, (signal, noise), (signal_rate, noise_rate))
-    probe, rows = _Probe(), len(times)
+    times, *values = (torch.from_numpy(v) for v in listed)
+    known, probe, rows = _Neighbours(times, values), _Probe(), len(times)
     before, left, right = (times[:, k : k + 1].repeat(1, BASIS) for k in range(3))
     memory = Memory() if first else Memory(1, before, _unit(rows, REMEMBERED))
     out, kept = step(Flow(known, probe), _unit(rows, STATE), left, right, memory)

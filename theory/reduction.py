@@ -96,6 +96,27 @@ def linear_posterior(program: Program, variance: Array) -> Posterior:
     return lambda e, k, x: gain[e, k, : len(x), None] * x
 
 
+@dataclass(frozen=True, eq=False)
+class Wave:
+    """Posterior mean of two modes with equal spreads: gain·x + middle + half·tanh(slope·x + shift), each (E, N, rows, 1)."""
+
+    gain: Array
+    middle: Array
+    half: Array
+    slope: Array
+    shift: Array
+
+    def __call__(self, e: int, k: int, x: Array) -> Array:
+        at = (e, k, slice(len(x)))
+        wave = self.slope[at] * x
+        wave += self.shift[at]
+        np.tanh(wave, out=wave)
+        wave *= self.half[at]
+        wave += self.middle[at]
+        wave += self.gain[at] * x
+        return wave
+
+
 def line_posterior(program: Program, law: Line) -> Posterior:
     """Along a line of modes with equal spreads; states (rows, particles)."""
     s, n, v, c = program.signal[..., None], program.noise[..., None], law.variances[:, :1], law.centres
@@ -104,29 +125,23 @@ def line_posterior(program: Program, law: Line) -> Posterior:
     with np.errstate(divide="ignore"):
         rate, offset = s * c / total, np.log(law.weights) - (s * c) ** 2 / (2 * total)  # (E, N, rows, K)
     if c.shape[1] == 2:
-        half = pull * (c[:, 1:] - c[:, :1]) / 2
-        middle = pull * (c[:, 1:] + c[:, :1]) / 2
-        slope, shift = np.diff(rate) / 2, np.diff(offset) / 2
-
-        def two(e: int, k: int, x: Array) -> Array:
-            at = (e, k, slice(len(x)))
-            wave = slope[at] * x
-            wave += shift[at]
-            np.tanh(wave, out=wave)
-            wave *= half[at]
-            wave += middle[at]
-            wave += gain[at] * x
-            return wave
-
-        return two
-    rate, offset = rate - rate[..., :1], offset - offset[..., :1]
+        half, middle = pull * (c[:, 1:] - c[:, :1]) / 2, pull * (c[:, 1:] + c[:, :1]) / 2
+        return Wave(gain, middle, half, np.diff(rate) / 2, np.diff(offset) / 2)
+    # Modes first: sums over few modes are then sums of whole arrays.
+    rate, offset, centres = (np.moveaxis(v, -1, -2)[..., None] for v in (rate - rate[..., :1], offset - offset[..., :1], c))
+    rate, offset = np.ascontiguousarray(rate), np.ascontiguousarray(offset)  # (E, N, K, rows, 1)
 
     def several(e: int, k: int, x: Array) -> Array:
-        at = (e, k, slice(len(x)))
-        logits = rate[at][:, None, :] * x[..., None] + offset[at][:, None, :]
-        logits -= logits.max(-1, keepdims=True)
-        share = np.exp(logits, out=logits)
-        return gain[at] * x + pull[at] * np.einsum("bzk,bk->bz", share, c[: len(x)]) / share.sum(-1)
+        at, rows = (e, k, slice(len(x))), slice(len(x))
+        share = rate[e, k, :, rows] * x
+        share += offset[e, k, :, rows]
+        share -= share.max(0)
+        np.exp(share, out=share)
+        mean = (share * centres[:, rows]).sum(0)
+        mean /= share.sum(0)
+        mean *= pull[at]
+        mean += gain[at] * x
+        return mean
 
     return several
 
@@ -171,21 +186,76 @@ def run(program: Program, posterior: Posterior, x: Array, kick: Kick | None = No
     """
     if program.uses(RANDOM) and kick is None:
         raise ValueError("this method adds noise at every step; give a kick, e.g. lattice_kick()")
-    tail = (slice(None),) + (None,) * (x.ndim - 1)
+    if isinstance(posterior, Wave) and kick is None:
+        return _waves(program, posterior, x)
     twice, remembers = program.uses(SECOND), program.uses(REMEMBERED)
+    result = _columns(program.result, x.ndim)
+    guess = _columns(program.guess, x.ndim) if program.guess is not None else []
     state, remembered = x.copy(), np.zeros_like(x)
-    for k, count in enumerate(program.active):
-        c, x = program.result[k, :count], state[:count]
+    for k, count in enumerate(program.active.tolist()):
+        x = state[:count]
         first = posterior(0, k, x)
-        new = c[:, STATE][tail] * x
-        new += c[:, FIRST][tail] * first
+        new = result[STATE][k, :count] * x
+        new += result[FIRST][k, :count] * first
         if twice and program.guess is not None:
-            g = program.guess[k, :count]
-            new += c[:, SECOND][tail] * posterior(1, k, g[:, STATE][tail] * x + g[:, FIRST][tail] * first)
+            at = guess[STATE][k, :count] * x
+            at += guess[FIRST][k, :count] * first
+            new += result[SECOND][k, :count] * posterior(1, k, at)
         if remembers:
-            new += c[:, REMEMBERED][tail] * remembered[:count]
+            new += result[REMEMBERED][k, :count] * remembered[:count]
             remembered[:count] = first
-        state[:count] = new if kick is None else kick(k, new, c[:, RANDOM][tail])
+        state[:count] = new if kick is None else kick(k, new, result[RANDOM][k, :count])
+    return state
+
+
+def _columns(coefficients: Array, axes: int) -> list[Array]:
+    """Those of each kind, contiguous (N, rows, 1, …), to go with a state of `axes` axes."""
+    return [np.ascontiguousarray(v).reshape(v.shape + (1,) * (axes - 1)) for v in np.moveaxis(coefficients, -1, 0)]
+
+
+def _waves(program: Program, wave: Wave, x: Array) -> Array:
+    """The same for two modes and no fresh noise: each step is linear in the state and in the posterior's tanh.
+
+    Terms that vanish in the whole program are left out, which changes no bit of the others.
+    """
+    c, gain, middle, half, slope, shift = _columns(program.result, 2), wave.gain, wave.middle, wave.half, wave.slope, wave.shift
+    scale, height, drift = c[STATE] + c[FIRST] * gain[0], c[FIRST] * half[0], c[FIRST] * middle[0]
+    twice, remembers = program.uses(SECOND), program.uses(REMEMBERED)
+    if twice and program.guess is not None:
+        g, again = _columns(program.guess, 2), c[SECOND] * gain[1]
+        guess = (g[STATE] + g[FIRST] * gain[0], g[FIRST] * half[0], g[FIRST] * middle[0])
+        scale, height, drift = (one + again * two for one, two in zip((scale, height, drift), guess, strict=True))
+        drift, second = drift + c[SECOND] * middle[1], c[SECOND] * half[1]
+    if remembers:  # what the step before saw: the first step has none
+        old_scale, old_height = (np.concatenate([c[REMEMBERED][:1], c[REMEMBERED][1:] * v[0, :-1]]) for v in (gain, half))
+        drift[1:] += c[REMEMBERED][1:] * middle[0, :-1]
+    centred = not middle.any()  # modes at ±c
+    state, bent = x.copy(), np.empty_like(x)
+    old_state, old_bent = np.zeros_like(x), np.zeros_like(x)
+    for k, count in enumerate(program.active.tolist()):
+        y, t = state[:count], bent[:count]
+        np.multiply(slope[0, k, :count], y, out=t)
+        t += shift[0, k, :count]
+        np.tanh(t, out=t)
+        add = height[k, :count] * t
+        if not centred:
+            add += drift[k, :count]
+        if twice:
+            u = guess[0][k, :count] * y
+            u += guess[1][k, :count] * t
+            if not centred:
+                u += guess[2][k, :count]
+            u *= slope[1, k, :count]
+            u += shift[1, k, :count]
+            np.tanh(u, out=u)
+            u *= second[k, :count]
+            add += u
+        if remembers:
+            add += old_scale[k, :count] * old_state[:count]
+            add += old_height[k, :count] * old_bent[:count]
+            old_state[:count], old_bent[:count] = y, t
+        y *= scale[k, :count]
+        y += add
     return state
 
 

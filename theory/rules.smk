@@ -52,6 +52,7 @@ rule theory_verify:
     output:
         verdict=f"{RESULTS}/theory/verdict.json",
         steps=f"{RESULTS}/theory/steps.json",
+        witness=f"{RESULTS}/theory/witness.json",
         text=report(
             f"{RESULTS}/theory/claims.md", caption="proofs.rst", category="Claims", labels={"experiment": "theory", "file": "steps"}
         ),
@@ -63,12 +64,14 @@ rule theory_verify:
     benchmark:
         f"{RESULTS}/benchmarks/theory/verify.tsv"
     threads: 1
+    priority: 1 # the mutations wait for it
     shell:
         "{PYTHON:q} -m theory verify {params.claims} --processes {threads} --out {params.folder:q} > {log:q} 2>&1"
 
 
 rule theory_mutate:
     input:
+        witness=rules.theory_verify.output.witness, # measured and argued once
         code=PROOFS,
     output:
         report(
@@ -85,7 +88,7 @@ rule theory_mutate:
         f"{RESULTS}/benchmarks/theory/mutate.tsv"
     threads: 1
     shell:
-        "{PYTHON:q} -m theory mutate {params.claims} --processes {threads} --out {output:q} > {log:q} 2>&1"
+        "{PYTHON:q} -m theory mutate {params.claims} --processes {threads} --verified {input.witness:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule theory_figures:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import ast
 import csv
+import gc
+import hashlib
 import importlib
 import inspect
 import io
@@ -25,9 +27,9 @@ import pkgutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -37,6 +39,7 @@ import torch
 
 import theory.claims
 from theory import record
+from theory.imports import ROOT, project_files
 from theory.ledger import Claim, Row, Verdict, natural
 from theory.proof import Step
 
@@ -51,6 +54,8 @@ DEFINITIONS = (
     "theory.ledger",
 )
 SHARED = {("theory.sampler", "grid"), ("theory.curie_weiss", "spontaneous_magnetisation")}
+
+Numbers = dict[str, np.ndarray]  # by name, float64
 
 
 def claim_modules() -> dict[str, ModuleType]:
@@ -73,7 +78,7 @@ def claim_modules() -> dict[str, ModuleType]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A claim judged: its steps, verdict, worst numeric error in units of its margin, and the time it took."""
+    """A claim judged: its steps, verdict, worst numeric error in units of its margin, the time it took, what was measured."""
 
     claim: Claim
     verdict: Verdict
@@ -81,6 +86,7 @@ class Outcome:
     worst: float
     seconds: float
     rests_on: str = ""
+    measured: Numbers = field(default_factory=dict)
 
     def row(self) -> Row:
         count = {kind: sum(step.kind == kind for step in self.steps) for kind in ("symbolic", "interval", "numeric")}
@@ -91,11 +97,11 @@ class Outcome:
         return Row(self.claim, says, measured, self.worst, 1.0, self.verdict)
 
 
-def numbers(values: dict[str, Any]) -> dict[str, np.ndarray]:
+def numbers(values: Mapping[str, Any]) -> Numbers:
     return {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
 
 
-def witness_steps(module: ModuleType, measured: dict[str, np.ndarray]) -> tuple[list[Step], float]:
+def witness_steps(module: ModuleType, measured: Numbers) -> tuple[list[Step], float]:
     """Compare predict() with the measured numbers, name by name; the worst error in units of its margin (NaN: no number)."""
     predicted = numbers(module.predict())
     if not predicted or set(predicted) != set(measured) or set(predicted) != set(module.MARGIN):
@@ -124,17 +130,20 @@ def verify(module: ModuleType) -> Outcome:
     start = time.perf_counter()
     torch.set_num_threads(1)
     steps: list[Step] = []
+    measured: Numbers = {}
     worst = math.nan
     try:
         shared = shared_code(module)
         steps.append(Step("numeric", "the witness shares no code with the prediction", not shared, ", ".join(sorted(shared))))
         steps += argument_steps(module)
-        witnessed, worst = witness_steps(module, numbers(module.measure()))
+        measured = numbers(module.measure())
+        witnessed, worst = witness_steps(module, measured)
         steps += witnessed
     except Exception as error:  # a claim that cannot be evaluated is a claim that fails, not a crash of the ledger
         steps.append(Step("numeric", "evaluates without error", False, f"{type(error).__name__}: {error}"))
     seconds = time.perf_counter() - start
-    return Outcome(module.CLAIM, _verdict(module, steps), tuple(steps), worst, seconds, getattr(module, "RESTS_ON", ""))
+    rests_on = getattr(module, "RESTS_ON", "")
+    return Outcome(module.CLAIM, _verdict(module, steps), tuple(steps), worst, seconds, rests_on, measured)
 
 
 def _verdict(module: ModuleType, steps: Iterable[Step]) -> Verdict:
@@ -157,8 +166,15 @@ def _verify_by_id(name: str) -> Outcome:
 
 def verify_all(names: Iterable[str], processes: int = 2) -> Iterator[Outcome]:
     """Judge claims side by side, in forked processes; outcomes in the order of `names`."""
-    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=4) as pool:
-        yield from pool.imap(_verify_by_id, list(names))
+    yield from _side_by_side(_verify_by_id, names, processes)
+
+
+def _side_by_side(work: Callable[[Any], Any], tasks: Iterable[Any], processes: int) -> Iterator[Any]:
+    """work(task) for every task, in order, each in a process of its own: no claim sees what another left in sympy's caches."""
+    importlib.import_module("torch._dynamo")  # forward-mode derivatives do at their first call: once here, not in every process
+    gc.freeze()  # what is imported is not garbage; a process that looks through it copies it
+    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
+        yield from pool.imap(work, list(tasks))
 
 
 # ---- no verdict comes from the formula it judges ----------------------------------------------------------------------
@@ -285,14 +301,17 @@ def _replaced(function: FunctionType, source: str) -> Iterator[None]:
             setattr(module, name, function)
 
 
-def mutants(module: ModuleType) -> Iterator[Mutant]:
+def mutants(module: ModuleType, verified: Numbers | None = None) -> Iterator[Mutant]:
     """Change every sign of the claim's formulas; a mutant is caught when the witness or the argument no longer goes through.
 
     The witness is asked first (its measured numbers do not depend on the formula, so they are made once), the proof then.
-    Raises ValueError when a claim lists no formula with a sign, or no longer passes unchanged.
+    `verified`: the numbers measured by a run of the same code in which the claim went through (`read_witnesses`); without
+    them the claim is measured and argued here. Raises ValueError when a claim lists no formula with a sign, or does not pass
+    unchanged.
     """
-    measured = numbers(module.measure())
-    if not all(step.passed for step in [*witness_steps(module, measured)[0], *argument_steps(module)]):
+    measured = numbers(module.measure()) if verified is None else verified
+    argument = argument_steps(module) if verified is None else []
+    if not all(step.passed for step in [*witness_steps(module, measured)[0], *argument]):
         raise ValueError(f"{module.CLAIM.id} does not pass unchanged; a mutation test of it would mean nothing")
     count = 0
     for function in module.FORMULAS:
@@ -305,7 +324,7 @@ def mutants(module: ModuleType) -> Iterator[Mutant]:
         raise ValueError(f"{module.CLAIM.id}: FORMULAS has no sign to change; list the functions the argument rests on")
 
 
-def _caught(module: ModuleType, measured: dict[str, np.ndarray]) -> tuple[bool, str]:
+def _caught(module: ModuleType, measured: Numbers) -> tuple[bool, str]:
     attempts: tuple[tuple[str, Callable[[], list[Step]]], ...] = (
         ("witness", lambda: witness_steps(module, measured)[0]),
         ("argument", lambda: argument_steps(module)),
@@ -320,15 +339,17 @@ def _caught(module: ModuleType, measured: dict[str, np.ndarray]) -> tuple[bool, 
     return False, ""
 
 
-def _mutants_by_id(name: str) -> list[Mutant]:
+def _mutants_by_id(task: tuple[str, Numbers | None]) -> list[Mutant]:
     torch.set_num_threads(1)
-    return list(mutants(claim_modules()[name]))
+    name, verified = task
+    return list(mutants(claim_modules()[name], verified))
 
 
-def mutate_all(names: Iterable[str], processes: int = 2) -> Iterator[list[Mutant]]:
-    """The mutants of each claim, side by side, in the order of `names`."""
-    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
-        yield from pool.imap(_mutants_by_id, list(names))
+def mutate_all(
+    names: Iterable[str], processes: int = 2, verified: Mapping[str, Numbers] | None = None
+) -> Iterator[list[Mutant]]:
+    """The mutants of each claim, side by side, in the order of `names`; `verified`: what was measured, by claim."""
+    yield from _side_by_side(_mutants_by_id, [(name, verified[name] if verified else None) for name in names], processes)
 
 
 # ---- files ------------------------------------------------------------------------------------------------------------
@@ -366,6 +387,53 @@ def as_markdown(outcomes: Iterable[Outcome]) -> str:
             mark = "✓" if step.passed else "✗"
             parts.append(f"- {mark} {step.kind}: {step.says}{f' — {step.remainder}' if step.remainder else ''}\n")
     return "".join(parts)
+
+
+def as_witnesses(outcomes: Iterable[Outcome]) -> str:
+    """What each claim measured, to the last bit, and whether it went through; with the digest of the code that did it."""
+    claims = {
+        o.claim.id: {
+            "passed": all(step.passed for step in o.steps),
+            "measured": {name: value.tolist() for name, value in o.measured.items()},
+        }
+        for o in outcomes
+    }
+    return json.dumps({"code": _code(), "claims": claims}, indent=1, ensure_ascii=False)
+
+
+def read_witnesses(path: Path, names: Sequence[str]) -> dict[str, Numbers]:
+    """The numbers of the claims `names` that `as_witnesses` left at `path`, float64 to the last bit.
+
+    Raises ValueError when it is not such a file, was left by other code, or lacks a claim or a number of one, and when a claim
+    did not go through.
+    """
+    modules = claim_modules()
+    remedy = "remedy: python -m theory verify --out DIR, with the claims to be mutated"
+    try:
+        left = json.loads(path.read_text(encoding="utf-8"))
+        code, claims = left["code"], left["claims"]
+        found = {name: (claims[name]["passed"], numbers(claims[name]["measured"])) for name in names if name in claims}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is not what verify leaves ({type(error).__name__}: {error}); {remedy}") from error
+    if code != _code():
+        raise ValueError(f"{path} was left by other code than this; allowed: the same files of theory/; {remedy}")
+    for name in names:
+        if name not in found:
+            raise ValueError(f"{path} lacks claim {name}; it has {', '.join(claims) or 'none'}; {remedy}")
+        passed, measured = found[name]
+        if not passed:
+            raise ValueError(f"{name} does not pass unchanged, as {path} says; a mutation test of it would mean nothing")
+        if set(measured) != set(modules[name].MARGIN):
+            raise ValueError(f"{path} has {sorted(measured)} of {name}; allowed: {sorted(modules[name].MARGIN)}; {remedy}")
+    return {name: measured for name, (_, measured) in found.items()}
+
+
+def _code() -> str:
+    """The digest of every project file that a claim or this command stands on."""
+    digest = hashlib.sha256()
+    for file in project_files("theory.__main__", *(module.__name__ for module in claim_modules().values())):
+        digest.update(f"{file}\0".encode() + (ROOT / file).read_bytes())
+    return digest.hexdigest()
 
 
 def as_csv(mutants_found: Iterable[Mutant]) -> str:
