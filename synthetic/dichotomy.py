@@ -192,10 +192,10 @@ def _features(
     """(weight, its error, spread, its error) × interpolant, over `count` trajectories on common noise."""
     target = _law(law, dim, settings)
     plus, variance = np.empty((len(names), count), dtype=bool), np.empty((len(names), count))
+    flows = [Flow(_schedule(name, dim), target.denoise) for name in names]
     for start, z in noise_blocks(count, dim, stream):
         rows = slice(start, start + len(z))
-        for j, name in enumerate(names):
-            flow = Flow(_schedule(name, dim), target.denoise)
+        for j, flow in enumerate(flows):
             x = last(walk(flow, flow.start(z), grid(steps), Euler()))
             mean = x.mean(-1, keepdim=True)
             plus[j, rows] = (mean[:, 0] > 0).numpy()

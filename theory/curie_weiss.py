@@ -28,7 +28,8 @@ because cosh δ + T sinh δ = e^{|δ|}(1 − s(1 − e^{−2|δ|})) and s ↦ �
 equality when the Tᵢ are alike or all ±1). So: put a panel where the bound is highest, and stop when no node outside the
 panels can hold e⁻⁴² of the largest weight. This needs no assumption on x, and no root finding.
 
-Where the spins of a row differ little, as early in a walk, `alike` sums (2) and (3) about their mean on all nodes at once.
+Where the spins of a row differ little, as early in a walk, `alike` sums (2) and (3) about their mean on all nodes at once. And
+where the nodes are few (d up to some 200), (1) is summed as it stands.
 
 `log_density` uses neither panels nor bounds: it interpolates Σ log cosh(y + θᵢ) in y. So Tweedie's formula is a test.
 """
@@ -53,6 +54,9 @@ TAIL = 9.0  # Gaussian widths w kept beyond [−J, J]: erfc(9/√2) = 2e-19
 DROP = 42.0  # nodes below e⁻⁴² = 6e-19 of the largest weight are left out of the search
 REACH = (12.0, 0.48)  # half-width of a panel: 12 standard deviations of a mode, but u ≤ 0.45: then (2) needs < 50 terms
 SATURATED = 20.0  # tanh(±20) = ±1 in float64
+FEW = 90  # nodes that are all visited, at every coordinate: d up to some 200, beyond which panels cost less
+TOGETHER = 8  # numbers up to e^80 whose product is far from overflow
+CELLS = 1 << 18  # coordinates × nodes at a time where all nodes are visited
 ROWS = 32768  # elements per block of rows: they fit the cache
 DEVICE_ROWS = 1 << 26  # on an accelerator: half a gigabyte for each of some ten temporaries
 
@@ -246,11 +250,15 @@ class CurieWeiss(Law):
 
         The cut changes Σ log cosh(y + θᵢ) by a constant only, and θ = ±∞ (noise = 0) needs no other treatment.
         """
-        tilt = (x / noise) * (signal / noise)
+        tilt = (x / noise).mul_(signal / noise)
         if (noise == 0).any() or (signal == 0).any() or not torch.isfinite(tilt.sum()):
             tilt = torch.where((signal == 0) | (x == 0), 0.0, tilt)  # 0/0 and 0·∞: no information
-        bound = SATURATED - 2 * float(self._quadrature.nodes[0])
-        return tilt.add_(self.field / self.dim).clamp_(-bound, bound)
+        return tilt.add_(self.field / self.dim).clamp_(-self._bound, self._bound)
+
+    @property
+    def _bound(self) -> float:
+        """|θ| beyond which every tanh(y + θ) that occurs is ±1 in float64."""
+        return SATURATED + 2 * float(self._quadrature.nodes[-1])
 
     @cached_property
     def _quadrature(self) -> Quadrature:
@@ -261,7 +269,11 @@ class CurieWeiss(Law):
         return alike.Nodes.build(self._quadrature.nodes, self.dim, self.coupling)
 
     def _posterior_mean(self, theta: Tensor) -> Tensor:
-        """E[a | θ] of a block, (rows, d): in one visit where the spins of a row are alike, else by panels."""
+        """E[a | θ] of a block, (rows, d): on all nodes where they are few, by `alike` where it serves, else by panels."""
+        if self._few_nodes:
+            cells = CELLS if theta.device.type == "cpu" else DEVICE_ROWS
+            size = max(1, cells // (self.dim * len(self._quadrature.nodes)))
+            return torch.cat([self._dense_mean(part) for part in theta.split(size)])
         easy = alike.alike(theta, self._nodes)
         if easy.all():
             return alike.posterior_mean(theta, self._nodes)
@@ -270,6 +282,22 @@ class CurieWeiss(Law):
         mean = torch.empty_like(theta)
         mean[easy], mean[~easy] = alike.posterior_mean(theta[easy], self._nodes), self._panel_mean(theta[~easy])
         return mean
+
+    @property
+    def _few_nodes(self) -> bool:
+        """Whether all nodes at every coordinate cost less than panels, and e^{2(y + θ)} is far enough from overflow."""
+        nodes = self._quadrature.nodes
+        return len(nodes) <= FEW and 2 * TOGETHER * (self._bound + float(nodes[-1])) < 700
+
+    def _dense_mean(self, theta: Tensor) -> Tensor:
+        """E[a | θ] of rows, (rows, d), by (1) itself: Z = 1 + e^{2(y + θ)}, log 2cosh = log Z − (y + θ), tanh = 1 − 2/Z."""
+        nodes = self._quadrature.nodes
+        above = torch.exp(2 * theta)[:, None] * torch.exp(2 * nodes)[:, None]  # (rows, nodes, d)
+        above += 1
+        level = sum_log(above, TOGETHER) - self.dim * (nodes**2 / (2 * self.coupling) + nodes)
+        weight = level.softmax(-1)
+        weight = torch.where(weight > NEGLIGIBLE, weight, 0.0)  # quotients too small for a normal number are slow
+        return (1 - 2 * torch.div(weight[..., None], above, out=above).sum(1)).clamp_(-1, 1)  # which rounding may leave
 
     def _panel_mean(self, theta: Tensor) -> Tensor:
         """E[a | θ] of rows, (rows, d): visit panels until they hold the mass, then average (3) over their nodes."""
@@ -370,7 +398,7 @@ def power_sums(theta: Tensor, centre: Tensor, terms: int) -> tuple[Tensor, Tenso
         decay = size.mul_(-2).exp_()
         above = decay + 1
         torch.sub(1, decay, out=out).div_(above).copysign_(value)
-        log_cosh += sum_log(above)
+        log_cosh += sum_log(above, 64)
         power = out
         for order in sums:
             order += power.sum(-1)
@@ -387,15 +415,13 @@ def contract(rows: Tensor, table: Tensor) -> Tensor:
     return products.sum(-1)
 
 
-def sum_log(factors: Tensor) -> Tensor:
-    """Σ log over the last axis, of factors in [1, 2]: by products of 64, as a log costs ten products."""
-    for _ in range(6):
-        half = factors.shape[-1] // 2
-        products = factors[..., :half] * factors[..., half : 2 * half]
-        if factors.shape[-1] % 2:
-            products = torch.cat([products, factors[..., -1:]], -1)
-        factors = products
-    return factors.log().sum(-1)
+def sum_log(factors: Tensor, together: int) -> Tensor:
+    """Σ log over the last axis, by products of `together` factors, which must not overflow: a log costs ten products."""
+    whole = factors.shape[-1] // together * together
+    products = factors[..., :whole].unflatten(-1, (-1, together)).prod(-1)
+    if whole < factors.shape[-1]:
+        products = torch.cat([products, factors[..., whole:].prod(-1, keepdim=True)], -1)
+    return products.log_().sum(-1)
 
 
 def farthest(distance: Tensor, first: Tensor, second: Tensor, dim: int) -> Tensor:

@@ -138,7 +138,10 @@ def complement_gain(schedule: Schedule, times: Tensor, variance: float) -> float
 
 def along_map(model: TwoModes, schedule: Schedule, times: Tensor, z: Array) -> Array:
     """Final y = u·x of Euler over the grid, started at y = noise(1)·z; elementwise in z."""
-    c = euler_coefficients(schedule, times, model.spread_along**2)
+    return _along(model, euler_coefficients(schedule, times, model.spread_along**2), z)
+
+
+def _along(model: TwoModes, c: EulerCoefficients, z: Array) -> Array:
     centre = model.mean * math.sqrt(model.dim)
     bias = 0.5 * special.logit(model.weight)
     y = c.start * np.asarray(z, dtype=np.float64)
@@ -152,7 +155,8 @@ def weight_plus(model: TwoModes, schedule: Schedule, times: Tensor) -> float:
 
     Raises ArithmeticError when the map is not monotone at the resolution of the search (steps too long for the claim).
     """
-    return float(special.ndtr(-sign_change(lambda z: along_map(model, schedule, times, z))))
+    c = euler_coefficients(schedule, times, model.spread_along**2)
+    return float(special.ndtr(-sign_change(lambda z: _along(model, c, z))))
 
 
 def sign_change(monotone: Callable[[Array], Array]) -> float:

@@ -9,9 +9,11 @@ row: shape (batch, 1)); laws know nothing of schedules. All in float64. The Curi
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -54,7 +56,7 @@ def _level(value: Level) -> Tensor:
     return torch.as_tensor(value, dtype=torch.float64)
 
 
-PART = 16384  # coordinates per pass of a sum: below 32768 torch sums a row in one order, whatever its neighbours and threads
+PART = 32760  # coordinates per pass of a sum: below 32768 torch sums a row in one order, whatever its neighbours and threads
 
 
 def part_of(values: Tensor) -> int:
@@ -67,6 +69,13 @@ def row_sum(values: Tensor) -> Tensor:
     if values.shape[-1] <= part_of(values):
         return values.sum(-1)
     return torch.stack([part.sum(-1) for part in values.split(PART, -1)], -1).sum(-1)
+
+
+def _weighted_sum(weight: Tensor, values: Tensor) -> Tensor:
+    """Σ weight·values over the last axis, which stays with length 1; a weight that it shares multiplies the sum."""
+    if weight.shape[-1] == 1:
+        return weight * row_sum(values)[..., None]
+    return row_sum(weight * values)[..., None]
 
 
 def _positive(values: Tensor, name: str, allowed: str = "0 < value < ∞") -> None:
@@ -190,30 +199,41 @@ class GaussianMixture(Law):
         x = stream.child("normal").normal(count, self.event_shape, start)
         return x.mul_(torch.sqrt(self.variances)[component]).add_(self.means[component])
 
+    @cached_property
+    def _pairs(self) -> list[tuple[Tensor, Tensor] | None]:
+        """For each component (its mean less that of component 0, the middle of the two), or None where the means agree."""
+        origin = self.means[0]
+        return [None if torch.equal(mean, origin) else (mean - origin, 0.5 * (mean + origin)) for mean in self.means]
+
+    @cached_property
+    def _off_centre(self) -> list[int]:
+        """The components whose mean is not 0."""
+        return torch.nonzero(self.means.any(-1))[:, 0].tolist()
+
     def denoise(self, x: Tensor, signal: Level, noise: Level) -> Tensor:
         check_state(self, x)
         signal, noise = _level(signal), _level(noise)
         # The posterior's logits relative to component 0. What the components share is never formed: with equal covariances
         # |x|² cancels exactly instead of in the last digits of a sum over d terms, and a mean far from 0 costs no digits.
-        origin, reference = self.means[0], signal**2 * self.variances[0] + noise**2
-        logits = []
-        for weight, mean, variance in zip(self.weights, self.means, self.variances, strict=True):
-            total = signal**2 * variance + noise**2
-            middle = 0.5 * signal * (mean + origin)
-            logit = torch.log(weight) + row_sum(signal * (mean - origin) / total * (x - middle))[..., None]
+        totals = [signal**2 * variance + noise**2 for variance in self.variances]
+        reference, squares = totals[0], None
+        logits, log_weights = [], torch.log(self.weights / self.weights.max())  # equal weights add exactly 0
+        for log_weight, variance, total, pair in zip(log_weights, self.variances, totals, self._pairs, strict=True):
+            logit = log_weight.expand(*x.shape[:-1], 1)
+            if pair is not None:
+                apart, middle = pair
+                logit = logit + _weighted_sum(signal / total, apart * (x - signal * middle))
             if not torch.equal(variance, self.variances[0]):
-                scale = 0.5 * (1 / reference - 1 / total)
+                squares = (x - signal * self.means[0]) ** 2 if squares is None else squares
                 repeats = self.means.shape[1] // len(variance)
-                logit = logit + row_sum(scale * (x - signal * origin) ** 2)[..., None]
+                logit = logit + _weighted_sum(0.5 * (1 / reference - 1 / total), squares)
                 logit = logit - 0.5 * repeats * row_sum(torch.log(total / reference))[..., None]
             logits.append(logit)
-        responsibility = torch.softmax(torch.cat(logits, dim=-1), dim=-1)
-        out = torch.zeros_like(x)
-        for k, (mean, variance) in enumerate(zip(self.means, self.variances, strict=True)):
-            total = signal**2 * variance + noise**2
-            share = responsibility[..., k : k + 1]
-            out += share * (signal * variance / total) * x + share * (noise**2 / total) * mean
-        return out
+        shares = torch.softmax(torch.cat(logits, dim=-1), dim=-1).split(1, -1)
+        gains = [share * (signal * v / total) for share, v, total in zip(shares, self.variances, totals, strict=True)]
+        gain = functools.reduce(torch.add, gains)
+        shifts = [shares[k] * (noise**2 / totals[k]) * self.means[k] for k in self._off_centre]
+        return torch.addcmul(functools.reduce(torch.add, shifts), gain, x) if shifts else gain * x
 
     def log_density(self, x: Tensor, signal: Level, noise: Level) -> Tensor:
         check_state(self, x)
@@ -275,7 +295,7 @@ class SpectralMixture(Law):
     def event_shape(self) -> tuple[int, ...]:
         return (self.channels, *self.spectra.shape[1:])
 
-    @property
+    @cached_property
     def _mixture(self) -> GaussianMixture:
         variances = self.spectra[:, None].expand(-1, self.channels, -1, -1).flatten(1)
         return GaussianMixture(self.weights, torch.zeros((), dtype=torch.float64).expand(variances.shape), variances)
