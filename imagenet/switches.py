@@ -1,10 +1,10 @@
 """Switches: what each choice in the spectral schedule and its training is worth, one changed at a time.
 
 The first run of the configuration is the baseline, the second the spectral schedule; each further run trains a network with one
-thing changed (by default: network not told its ends, loss without the factor dλ/dt, another bias, one schedule for all images). Other
-switches need no training, since the network is told λ(t) and its ends: the spectral networks themselves draw on rows of another
-shape or window, or with the θ of the whole data set in place of θ from p(θ | class). The quantity is the Fréchet distance,
-extrapolated to infinitely many samples, relative to the spectral run from the same seed.
+thing changed (by default: network not told its ends, loss without the factor dλ/dt, another bias, one schedule for all images).
+Other switches need no training, since the network is told λ(t) and its ends: the spectral networks themselves draw on rows of
+another shape or window, or with the θ of the whole data set in place of θ from p(θ | class). The quantity is the Fréchet
+distance, extrapolated to infinitely many samples, relative to the spectral run from the same seed.
 
 Runs are trained from one seed unless configured otherwise. How far a second training would move their ratio is taken from the
 spectral run's own seeds, √2 times their relative standard deviation; a difference inside k of that is undecided. What is
