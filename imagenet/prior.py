@@ -80,7 +80,7 @@ class Prior:
             mixture = self.mixtures[name]
             arrays |= {f"weights_{number}": mixture.weights, f"means_{number}": mixture.means, f"roots_{number}": mixture.roots}
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # stubs take no text arrays
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # to mypy, one may be called allow_pickle
         with record.whole(path) as temporary:
             temporary.write_bytes(buffer.getvalue())
 

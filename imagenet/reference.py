@@ -268,7 +268,7 @@ def _save(made: Reference, file: Path) -> None:
         )
         arrays[f"label_{k}"] = np.array(seen.label)
     with record.whole(file) as temporary, temporary.open("wb") as opened:
-        np.savez(opened, **arrays)  # type: ignore[arg-type]
+        np.savez(opened, **arrays)  # type: ignore[arg-type]  # to mypy, one may be called allow_pickle
 
 
 def _load(file: Path, pictures: Pictures, taper: str | None, fingerprint: str) -> Reference:

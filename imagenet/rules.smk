@@ -49,6 +49,7 @@ rule imagenet_design:
 PIXEL = config["imagenet"]["pixel"]
 RUNS = f"{RESULTS}/runs"
 SIDES = ["data", "held-out"] if PIXEL["source"] == "embedded" else ["data"]
+HELD_OUT = f"{RUNS}/held-out" if "held-out" in SIDES else ""
 ON_GPU = {"gpu": 1} if PIXEL["device"] == "cuda" else {}
 _names = [run["name"] for run in PIXEL["runs"]]
 if len(set(_names)) != len(_names):
@@ -157,7 +158,7 @@ rule imagenet_reference:
         directory(f"{RUNS}/reference"),
     params:
         data=f"{RUNS}/data",
-        held_out=f"--held-out {RUNS}/held-out" if "held-out" in SIDES else "",
+        held_out=f"--held-out {HELD_OUT}" if HELD_OUT else "",
         images=PIXEL["sweep"]["images"],
         extractor=PIXEL["sweep"]["extractor"],
         device=PIXEL["device"],
@@ -185,7 +186,7 @@ rule imagenet_evaluate:
         f"{RUNS}/{{run}}/{{seed}}/evaluation/measured.nc",
     params:
         data=f"{RUNS}/data",
-        held_out=f"--held-out {RUNS}/held-out" if "held-out" in SIDES else "",
+        held_out=f"--held-out {HELD_OUT}" if HELD_OUT else "",
         steps=lambda wildcards: ",".join(map(str, swept(wildcards)["steps"])),
         samplers=lambda wildcards: ",".join(swept(wildcards)["samplers"]),
         images=PIXEL["sweep"]["images"],
@@ -217,7 +218,7 @@ def of_runs(runs, file):
 
 def pixel_entry(runs, *, sweeps=True, networks=()):
     """An experiment on the sweeps of `runs` and the networks of the runs named."""
-    files = {"data": f"{RUNS}/data", "held-out": f"{RUNS}/held-out" if "held-out" in SIDES else "", "reference": f"{RUNS}/reference"}
+    files = {"data": f"{RUNS}/data", "held-out": HELD_OUT, "reference": f"{RUNS}/reference"}
     files |= {"sweeps": of_runs(runs, "evaluation/measured.nc") if sweeps else {}}
     files["checkpoints"] = of_runs([run for run in runs if run["name"] in networks], "network.pt")
     made = [path for kind in ("sweeps", "checkpoints") for of_seeds in files[kind].values() for path in of_seeds.values()]

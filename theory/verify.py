@@ -171,10 +171,12 @@ def verify_all(names: Iterable[str], processes: int = 2) -> Iterator[Outcome]:
 
 def _side_by_side(work: Callable[[Any], Any], tasks: Iterable[Any], processes: int) -> Iterator[Any]:
     """work(task) for every task, in order, each in a process of its own: no claim sees what another left in sympy's caches."""
-    importlib.import_module("torch._dynamo")  # forward-mode derivatives do at their first call: once here, not in every process
+    tasks = list(tasks)
+    if len(tasks) > 1:  # forward-mode derivatives import it at their first call: once here, not in every process
+        importlib.import_module("torch._dynamo")
     gc.freeze()  # what is imported is not garbage; a process that looks through it copies it
     with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
-        yield from pool.imap(work, list(tasks))
+        yield from pool.imap(work, tasks)
 
 
 # ---- no verdict comes from the formula it judges ----------------------------------------------------------------------

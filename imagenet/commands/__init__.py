@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device_named(name: str) -> torch.device:
+    """auto: CUDA if it is there. Raises ValueError for a device that is not."""
+    import torch  # seconds that --help need not
+
+    from imagenet import distributed
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = distributed.device_of(name, int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 def refusal(error: BaseException) -> click.ClickException:

@@ -12,9 +12,8 @@ import torch
 import xarray as xr
 
 from imagenet import evaluate, quality
+from imagenet.commands import device_named, refusal, too_large
 from imagenet.commands import reference as reference_command
-from imagenet.commands import refusal, too_large
-from imagenet.commands.generate import _device
 from imagenet.denoiser import Guidance
 from imagenet.generate import Generator, Source, load_generator
 from imagenet.packed import open_packed
@@ -109,7 +108,7 @@ def command(
         request = Request(
             gamma=gamma, guidance=Guidance(guidance, *interval), labels=labels, theta=theta, batch=batch, seed=seed
         )
-        place = _device(device)
+        place = device_named(device)
         pictures = Pictures.of(open_packed(data))
         outside = None if held_out is None else Pictures.of(open_packed(held_out))
         chosen = seen_by(extractors, pictures, place, cache or folder)

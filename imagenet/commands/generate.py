@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import get_args
 
 import click
 import torch
 
-from imagenet import distributed, samples
-from imagenet.commands import refusal, too_large
+from imagenet import samples
+from imagenet.commands import device_named, refusal, too_large
 from imagenet.denoiser import Guidance
 from imagenet.generate import load_generator, tile
 from imagenet.request import Levels, Request, Theta
@@ -24,16 +23,6 @@ def _labels(_: click.Context, __: click.Parameter, text: str) -> object:
     if not text.replace(",", "").replace(" ", "").isdigit():
         return text  # a wrong word is answered by Request
     return tuple(int(word) for word in text.split(",") if word.strip())
-
-
-def _device(name: str) -> torch.device:
-    """auto: CUDA if it is there. Raises ValueError for a device that is not."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = distributed.device_of(name, int(os.environ.get("LOCAL_RANK", "0")))
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
 
 
 @click.command("generate")
@@ -107,7 +96,7 @@ def command(
         )  # fmt: skip
         autocast = torch.bfloat16 if bfloat16 else None
         generator = load_generator(
-            checkpoint, ema=ema, device=_device(device), autocast=autocast, compiled=compiled, graphs=graphs
+            checkpoint, ema=ema, device=device_named(device), autocast=autocast, compiled=compiled, graphs=graphs
         )
         made = samples.write(generator, request, folder, form=form, rank=rank, world=world)
         if grid and rank == 0:

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from imagenet.commands import refusal, too_large
-from imagenet.commands.generate import _device
+from imagenet.commands import device_named, refusal, too_large
 from imagenet.packed import open_packed
 from imagenet.reference import Pictures, reference, seen_by
 
@@ -54,7 +53,7 @@ def command(
     """See the training images of the pack DATA through the extractors, for `evaluate … --cache FOLDER` to read."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
-        place = _device(device)
+        place = device_named(device)
         pictures = Pictures.of(open_packed(data))
         outside = None if held_out is None else Pictures.of(open_packed(held_out))
         chosen = seen_by(extractors, pictures, place, folder)
