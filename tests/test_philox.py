@@ -1,4 +1,4 @@
-"""Philox as tensors: the paper's words, the laws of its normals, and no dependence on batch, order or device."""
+"""Philox on arrays: the paper's words, the laws of its normals, and no dependence on batch, order or device."""
 
 import math
 
@@ -44,8 +44,18 @@ def test_words_are_those_of_plain_integers(numbers):
         p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
         c = [(q >> 32) ^ c[1] ^ k0, q & FULL, (p >> 32) ^ c[3] ^ k1, p & FULL]
         k0, k1 = (k0 + 0x9E3779B9) & FULL, (k1 + 0xBB67AE85) & FULL
-    found = philox(tuple(torch.tensor([word]) for word in numbers[:4]), (numbers[4], numbers[5]))
-    assert [int(word) for word in found] == c
+    counter, key = tuple(torch.tensor([word]) for word in numbers[:4]), (numbers[4], numbers[5])
+    assert [int(word) for word in philox(counter, key)] == c
+    assert [int(word) for word in module._rounds(counter, key, module._signed)] == c  # what other devices compute
+
+
+def test_tensors_and_unsigned_arrays_give_the_same_words():
+    """On broadcast counters too, as a batch has them; tensors are what a device computes, here on the processor."""
+    stream = DeviceStream(5)
+    counter = module._counter(torch.tensor([0, 3, 2**40 + 1]), torch.arange(1000), module._NORMAL)
+    for left, right in zip(philox(counter, stream.key), module._rounds(counter, stream.key, module._signed), strict=True):
+        assert left.dtype == right.dtype == torch.int64
+        assert torch.equal(left, right)
 
 
 @settings(max_examples=40)
