@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from theory import record
 from theory.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -304,7 +305,8 @@ def npz(path: str | Path, size: int, *, upsample: bool = False, tolerance: float
 
     Class names are those of the key class_names if there is one, else the labels' numbers. The file is held in memory.
     """
-    pack = _members(path)
+    with record.arrays(path, "a whole .npz of plain arrays", "copy it again, or repack it") as stored:
+        pack = stored
     keys = sorted(pack)
     if not ({"jpeg", "offsets", "labels"} <= set(keys) or {"images", "labels"} <= set(keys)):
         raise ValueError(f"{path} has the keys {keys}; allowed: jpeg, offsets, labels; or images, labels; remedy: repack it")
@@ -327,19 +329,6 @@ def npz(path: str | Path, size: int, *, upsample: bool = False, tolerance: float
     names = named or [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
     numbers = torch.from_numpy(labels.astype(np.int64))
     return Images(size, numbers, tuple(names), item, lambda index: f"{path}[{index}]", upsample, tolerance)
-
-
-def _members(path: str | Path) -> dict[str, np.ndarray]:
-    """Every array of an archive. Raises ValueError for a file that is damaged, or no archive."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise ValueError(
-            f"{path} cannot be read ({error}); allowed: a whole .npz of plain arrays; remedy: copy it again, or repack it"
-        ) from error
 
 
 def _arrays(path: str | Path, images: np.ndarray) -> tuple[int, Callable[[int], Item]]:

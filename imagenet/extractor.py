@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -144,17 +143,12 @@ class Components:
         """
         if not file.is_file():
             made = cls.fit(images, count, dim, seed)
-            with record.whole(file) as temporary, temporary.open("wb") as opened:
-                np.savez(opened, mean=made.mean.numpy(), directions=made.directions.numpy(), rest=[made.side, made.explained])
+            rest = [made.side, made.explained]
+            record.save_arrays(file, mean=made.mean.numpy(), directions=made.directions.numpy(), rest=rest)
             return made
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                side, explained = stored["rest"].tolist()
-                return cls(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["directions"]), int(side), explained)
-        except Exception as error:  # zipfile, zlib and numpy each have their own
-            raise ValueError(
-                f"{file} cannot be read ({error}); allowed: a whole file; remedy: delete it, it is made anew"
-            ) from error
+        with record.arrays(file, "a whole file", "delete it, it is made anew") as stored:
+            side, explained = stored["rest"].tolist()
+            return cls(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["directions"]), int(side), explained)
 
     @property
     def label(self) -> str:

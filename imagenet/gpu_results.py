@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from imagenet import quality
+from theory import record
 
 REFERENCE = Path("results", "reference", "gpu")
 NOT_RUN = "not yet run on a GPU"
@@ -62,8 +63,8 @@ class Results:
         ablated = folder / "ablations.nc"
         samples = {}
         if (folder / "samples.npz").is_file():
-            with np.load(folder / "samples.npz", allow_pickle=False) as stored:
-                samples = {name: stored[name] for name in stored.files}
+            with record.arrays(folder / "samples.npz", "the file of a run", "copy it again") as stored:
+                samples = stored
         return cls(
             _json(folder / "provenance.json"), swept, _dataset(ablated) if ablated.is_file() else None,
             _json(folder / "training.json"), _json(folder / "guidance.json"),

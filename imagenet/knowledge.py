@@ -6,7 +6,6 @@ mean colour. Two files of plain arrays in the folder of a training: knowledge.np
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,17 +69,14 @@ class Knowledge:
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         self.prior.save(target / PRIOR)
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
+        record.save_arrays(
+            target / FILE,
             size=np.array(self.size),
             class_names=np.array(self.class_names),
             class_counts=self.class_counts.numpy(),
             mean_theta=self.mean_theta.numpy(),
             mean_colour_power=np.array(self.mean_colour_power),
         )
-        with record.whole(target / FILE) as temporary:
-            temporary.write_bytes(buffer.getvalue())
 
     @classmethod
     def load(cls, folder: str | Path) -> Knowledge:
@@ -93,24 +89,19 @@ class Knowledge:
                     "beside the checkpoint"
                 )
         prior = Prior.load(target / PRIOR)
-        try:
-            with np.load(target / FILE, allow_pickle=False) as stored:
-                found = cls(
-                    int(stored["size"]),
-                    tuple(str(name) for name in stored["class_names"]),
-                    torch.from_numpy(stored["class_counts"]),
-                    torch.from_numpy(stored["mean_theta"]),
-                    float(stored["mean_colour_power"]),
-                    prior,
-                )
+        with record.arrays(target / FILE, f"the {FILE} of a training", "copy it again") as stored:
+            found = cls(
+                int(stored["size"]),
+                tuple(str(name) for name in stored["class_names"]),
+                torch.from_numpy(stored["class_counts"]),
+                torch.from_numpy(stored["mean_theta"]),
+                float(stored["mean_colour_power"]),
+                prior,
+            )
             wrong = _misfits(found)
             if wrong:
                 raise ValueError(wrong)
-            return found
-        except Exception as error:  # zipfile, zlib, numpy and torch each have their own
-            raise ValueError(
-                f"{target / FILE} is not what a training writes ({error}); allowed: its {FILE}; remedy: copy it again"
-            ) from error
+        return found
 
     @classmethod
     def beside(cls, checkpoint: str | Path) -> Knowledge:

@@ -11,7 +11,6 @@ A file holds plain arrays (.npz, no pickle), and is written whole or not at all.
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from collections.abc import Sequence
@@ -79,29 +78,21 @@ class Prior:
         for number, name in enumerate(named):
             mixture = self.mixtures[name]
             arrays |= {f"weights_{number}": mixture.weights, f"means_{number}": mixture.means, f"roots_{number}": mixture.roots}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # to mypy, one may be called allow_pickle
-        with record.whole(path) as temporary:
-            temporary.write_bytes(buffer.getvalue())
+        record.save_arrays(path, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Prior:
         """What `save` has written. Raises ValueError for another kind of file, or one whose arrays do not fit together."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                basis = Basis(torch.from_numpy(stored["basis_mean"]), torch.from_numpy(stored["basis_components"]))
-                mixtures = {
-                    str(name): Mixture(stored[f"weights_{k}"], stored[f"means_{k}"], stored[f"roots_{k}"])
-                    for k, name in enumerate(stored["mixture_names"])
-                }
-                found = cls(mixtures, tuple(str(name) for name in stored["class_names"]), basis)
+        with record.arrays(path, "a file of Prior.save", "fit it again") as stored:
+            basis = Basis(torch.from_numpy(stored["basis_mean"]), torch.from_numpy(stored["basis_components"]))
+            mixtures = {
+                str(name): Mixture(stored[f"weights_{k}"], stored[f"means_{k}"], stored[f"roots_{k}"])
+                for k, name in enumerate(stored["mixture_names"])
+            }
+            found = cls(mixtures, tuple(str(name) for name in stored["class_names"]), basis)
             wrong = _misfits(found)
             if wrong:
                 raise ValueError(wrong)
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # zipfile, zlib, numpy and torch each have their own
-            raise ValueError(f"{path} is not a prior ({error}); allowed: a file of Prior.save; remedy: fit it again") from error
         return found
 
 

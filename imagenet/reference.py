@@ -267,20 +267,13 @@ def _save(made: Reference, file: Path) -> None:
             [seen.moments.count, seen.agreement, seen.floor, seen.floor_count, seen.held_out, seen.held_out_count], float
         )
         arrays[f"label_{k}"] = np.array(seen.label)
-    with record.whole(file) as temporary, temporary.open("wb") as opened:
-        np.savez(opened, **arrays)  # type: ignore[arg-type]  # to mypy, one may be called allow_pickle
+    record.save_arrays(file, **arrays)
 
 
 def _load(file: Path, pictures: Pictures, taper: str | None, fingerprint: str) -> Reference:
-    try:
-        with np.load(file, allow_pickle=False) as opened:
-            arrays = {name: opened[name] for name in opened.files}
-        seen = tuple(_seen_of(arrays, k) for k in range(sum(name.startswith("label_") for name in arrays)))
-        power, labels = torch.from_numpy(arrays["power"]), torch.from_numpy(arrays["labels"])
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise ValueError(
-            f"{file} cannot be read ({error}); allowed: a whole file; remedy: delete it, it is made anew"
-        ) from error
+    with record.arrays(file, "a whole file", "delete it, it is made anew") as stored:
+        seen = tuple(_seen_of(stored, k) for k in range(sum(name.startswith("label_") for name in stored)))
+        power, labels = torch.from_numpy(stored["power"]), torch.from_numpy(stored["labels"])
     return Reference(seen, power, taper, pictures.size, labels, pictures.class_names, fingerprint)
 
 

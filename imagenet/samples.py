@@ -104,10 +104,8 @@ def _png(folder: Path, number: int, label: int) -> Path:
 
 
 def _keep_part(folder: Path, drawn: Drawn) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, images=drawn.pixels.permute(0, 2, 3, 1).cpu().numpy(), labels=drawn.labels.cpu().numpy())
-    with record.whole(_part(folder, drawn.first)) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    images, labels = drawn.pixels.permute(0, 2, 3, 1).cpu().numpy(), drawn.labels.cpu().numpy()
+    record.save_arrays(_part(folder, drawn.first), images=images, labels=labels)
 
 
 def _keep_png(folder: Path, drawn: Drawn) -> None:
@@ -159,12 +157,5 @@ def _join(final: Path, parts: Sequence[Path], count: int) -> None:
 
 
 def _read(part: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(part, allow_pickle=False) as stored:
-            return stored["images"], stored["labels"]
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise ValueError(
-            f"{part} cannot be read ({error}); allowed: a batch written here; remedy: remove it and start the command again"
-        ) from error
+    with record.arrays(part, "a batch written here", "remove it and start the command again") as stored:
+        return stored["images"], stored["labels"]

@@ -173,7 +173,10 @@ def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any
     right.set(yscale="log", ylabel=f"|Δ log R|, f = {measured['band'].values[-1]} cycles per image", title="low level")
     for axes in (left, right):
         step_ticks(axes, measured)
-        axes.legend()
+    for ticks in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
+        ticks("{x:g}")  # less than a decade: plain numbers
+    left.legend()
+    right.legend(loc="center", bbox_to_anchor=(0.5, 0.72), ncols=2)  # between the lines, where no point is
     return figure
 
 

@@ -665,7 +665,7 @@ def test_knowledge_of_another_training_or_none(trained, tmp_path):
     with pytest.raises(ValueError, match=r"3 classes at 8 px, .* 3 at 16 px; allowed: .*; remedy: "):
         load_generator(tmp_path)
     (tmp_path / "knowledge.npz").write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(ValueError, match=r"knowledge.npz is not what a training writes .*; allowed: .*; remedy: "):
+    with pytest.raises(ValueError, match=r"knowledge.npz cannot be read .*; allowed: .*; remedy: "):
         load_generator(tmp_path)
 
 

@@ -362,7 +362,7 @@ DAMAGE = [
     (_array("power.npy", lambda a: a * 1.1), "the spectrum of image 0 in"),
     (_array("theta.npy", lambda a: a[:, :3]), "has 3 parameters, its basis 5; allowed: the same"),
     (lambda folder: (folder / "means.npy").write_bytes(b"junk"), r"means\.npy cannot be read .*; remedy"),
-    (lambda folder: (folder / "prior.npz").write_bytes(b"junk"), r"prior\.npz is not a prior"),
+    (lambda folder: (folder / "prior.npz").write_bytes(b"junk"), r"prior\.npz cannot be read .*; remedy: fit it again"),
     (lambda folder: (folder / "spectra.json").unlink(), r"the spectra in .* are of other images \(none\); allowed.*--spectra"),
     (_edit("spectra.json", fingerprint="0" * 32), r"of other images \(0000.*; remedy: python -m imagenet pack --spectra"),
     (_edit("meta.json", layout=0), "layout 0, missing keys: none; allowed: layout 1"),

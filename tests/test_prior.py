@@ -75,7 +75,7 @@ def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "y.npz").write_bytes(b"no")
     np.savez(tmp_path / "z.npz", class_names=np.array([object()]))
     for name in ("x", "y", "z"):
-        with pytest.raises(ValueError, match=r"is not a prior.*remedy"):
+        with pytest.raises(ValueError, match=r"cannot be read .*; allowed: a file of Prior.save; remedy"):
             Prior.load(tmp_path / f"{name}.npz")
     with pytest.raises(FileNotFoundError):
         Prior.load(tmp_path / "nowhere.npz")

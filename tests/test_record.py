@@ -83,6 +83,40 @@ def test_interrupted_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["a.nc"]
 
 
+def test_arrays_come_back_as_they_went(tmp_path):
+    record.save_arrays(tmp_path / "folder" / "a.npz", whole=np.arange(3), text=np.array("né"), empty=np.zeros((0, 2)))
+    with record.arrays(tmp_path / "folder" / "a.npz", "a file", "another") as found:
+        assert set(found) == {"whole", "text", "empty"}
+        assert found["whole"].tolist() == [0, 1, 2]
+        assert str(found["text"]) == "né"
+        assert found["empty"].shape == (0, 2)
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "pickle", "array", "absent member", "in the block"])
+def test_damaged_arrays_are_named_with_the_remedy(tmp_path, spoil):
+    def use(path, name):
+        with record.arrays(path, "thousand numbers", "make them anew") as found:
+            assert found[name].sum() == 499500
+            raise RuntimeError("they do not fit")
+
+    file = tmp_path / "a.npz"
+    record.save_arrays(file, whole=np.arange(1000))
+    if spoil == "truncated":
+        file.write_bytes(file.read_bytes()[:600])
+    if spoil == "pickle":
+        np.savez(file, whole=np.array([{"a": 1}], dtype=object))
+    if spoil == "array":
+        np.save(file.open("wb"), np.arange(3))
+    message = r"a\.npz cannot be read \(.+\); allowed: thousand numbers; remedy: make them anew"
+    with pytest.raises(ValueError, match=message):
+        use(file, "missing" if spoil == "absent member" else "whole")
+
+
+def test_absent_arrays(tmp_path):
+    with pytest.raises(FileNotFoundError), record.arrays(tmp_path / "none.npz", "a file", "another"):
+        pass
+
+
 def test_text(tmp_path):
     record.atomic_text(tmp_path / "a" / "b.md", "σ\nτ\n")
     record.atomic_text(tmp_path / "a" / "b.md", "λ\n")

@@ -1,4 +1,4 @@
-"""Results on disk: NetCDF, figures and text, written whole or not at all, the same bytes for the same content.
+"""Results on disk: NetCDF, plain arrays, figures and text, written whole or not at all, the same bytes for the same content.
 
 Every dataset carries the settings and the seed it was made with, and the version and the commit of the code.
 A file appears under its name only when complete (written beside it, flushed, renamed), so an interrupted run leaves
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 import theory
@@ -58,6 +59,29 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     with mpl.rc_context({"svg.hashsalt": "theory"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
     atomic_text(path, buffer.getvalue())
+
+
+def save_arrays(path: str | os.PathLike[str], **arrays: Any) -> None:
+    """Write named arrays to `path` as .npz, whole or not at all. Creates the folder."""
+    with whole(path) as temporary, temporary.open("wb") as opened:
+        np.savez(opened, **arrays)
+
+
+@contextmanager
+def arrays(path: str | os.PathLike[str], allowed: str, remedy: str) -> Iterator[dict[str, np.ndarray]]:
+    """Every array of an .npz, to be made into something inside the block.
+
+    Raises FileNotFoundError; ValueError, with what is `allowed` and the `remedy`, for a file that is damaged or holds pickles,
+    and for whatever goes wrong in the block.
+    """
+    try:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+            found = {name: stored[name] for name in stored.files}
+        yield found
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, zlib, numpy and torch each have their own
+        raise ValueError(f"{path} cannot be read ({error}); allowed: {allowed}; remedy: {remedy}") from error
 
 
 def atomic_text(path: str | os.PathLike[str], text: str) -> None:
