@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import ledger
-from theory.ledger import COLUMNS, Claim, Row, Verdict, judge
+from theory.ledger import COLUMNS, Claim, Row, Verdict, decisive, judge, student_k
 
 NUMBERS = st.floats(0, 1e6)
 
@@ -47,6 +47,35 @@ def test_a_wider_error_bar_never_makes_a_verdict(error, margin, standard_error, 
     wide = judge(error, margin, standard_error * factor, k=k)
     assert wide in (sharp, Verdict.UNDECIDED)
     assert judge(error, margin, 0.0) == (Verdict.HOLDS if error <= margin else Verdict.FAILS)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6), st.floats(0, 1), st.floats(0, 4))
+def test_the_decisive_case_is_the_verdict_on_all(cases, margin, k):
+    """BITE: the largest error without its bar, or with it alone where another case fails outright, judges another way."""
+    errors, bars = zip(*cases, strict=True)
+    verdicts = {judge(error, margin, bar, k=k) for error, bar in cases}
+    (chosen,) = decisive(errors, margin, bars, k=k)
+    found = judge(errors[chosen], margin, bars[chosen], k=k)
+    if Verdict.FAILS in verdicts:
+        assert found is Verdict.FAILS
+    else:
+        assert (found is Verdict.HOLDS) == (verdicts == {Verdict.HOLDS})
+
+
+def test_the_decisive_case_has_an_index_per_axis_and_is_the_unknown_one():
+    assert decisive([[0.1, 0.4], [0.2, 0.3]], 1.0) == (0, 1)
+    assert decisive([[0.1, 0.4], [0.2, 0.3]], 1.0, [[0.0], [0.2]]) == (1, 1)
+    assert decisive([0.4, math.nan, 0.5], 1.0) == (1,)
+    assert decisive([0.4, math.nan, 5.0], 1.0) == (2,)
+    with pytest.raises(ValueError, match="no case to judge; allowed: one error or more; remedy: "):
+        decisive([], 1.0)
+
+
+def test_students_k():
+    """Tables of Student's law: 97.5 % at 2 and at 10 degrees; 99.5 % at 10, which five rows side by side need."""
+    assert student_k(2) == pytest.approx(4.302653, abs=1e-6)
+    assert student_k(10) == pytest.approx(2.228139, abs=1e-6)
+    assert student_k(10, rows=5) == pytest.approx(3.169273, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+import numpy.typing as npt
 
 from theory.record import atomic_text
 
@@ -89,11 +91,29 @@ def judge(error: float, margin: float, standard_error: float = 0.0, *, k: float 
     return Verdict.FAILS if error - k * standard_error > margin else Verdict.UNDECIDED
 
 
-def student_k(freedom: int) -> float:
-    """The k of `judge` for a standard error of few values: 95 % of Student's law with `freedom` ≥ 1 is within k either side."""
+def decisive(errors: npt.ArrayLike, margin: float, standard_errors: npt.ArrayLike = 0.0, *, k: float = 2.0) -> tuple[int, ...]:
+    """Index of the case that decides a claim about all of them: one that fails where any does, else the largest error + k·se.
+
+    Then `judge` of that case is FAILS if a case fails, HOLDS if all hold, and UNDECIDED otherwise. Of failing cases the one that
+    fails most clearly. A NaN decides before all that do not fail: that case is not known. Raises ValueError for no case at all.
+    """
+    found = np.asarray(errors, dtype=np.float64)
+    bars = k * np.broadcast_to(np.asarray(standard_errors, dtype=np.float64), found.shape)
+    if not found.size:
+        raise ValueError("no case to judge; allowed: one error or more; remedy: measure, or report undecided")
+    failing = found - bars > margin
+    order = np.where(failing, found - bars, -np.inf) if failing.any() else found + bars
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(order)), found.shape))
+
+
+def student_k(freedom: int, rows: int = 1) -> float:
+    """The k of `judge` for a standard error of few values: 95 % of Student's law with `freedom` ≥ 1 is within k either side.
+
+    With `rows` judged side by side, 95 % that none of them is misjudged (Bonferroni): 1 − 5 %/rows each.
+    """
     from scipy.stats import t as student  # seconds to import, and most verdicts have a k of their own
 
-    return float(student.ppf(0.975, freedom))
+    return float(student.ppf(1 - 0.025 / rows, freedom))
 
 
 def write(rows: Iterable[Row], path: FilePath) -> None:
