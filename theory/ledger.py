@@ -95,7 +95,7 @@ def decisive(errors: npt.ArrayLike, margin: float, standard_errors: npt.ArrayLik
     """Index of the case that decides a claim about all of them: one that fails where any does, else the largest error + k·se.
 
     Then `judge` of that case is FAILS if a case fails, HOLDS if all hold, and UNDECIDED otherwise. Of failing cases, the one
-    that fails most clearly. A NaN decides before all that do not fail: that case is not known. Raises ValueError for no case at all.
+    that fails most clearly. A NaN decides before all that do not fail: that case is unknown. Raises ValueError without a case.
     """
     found = np.asarray(errors, dtype=np.float64)
     bars = k * np.broadcast_to(np.asarray(standard_errors, dtype=np.float64), found.shape)
