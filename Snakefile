@@ -13,12 +13,13 @@ import os
 import shlex
 import sys
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
 from theory.config import ConfigError, validate
-from theory.imports import project_files
+from theory.imports import code_digest, project_files
 
 
 configfile: "config/default.yaml"
@@ -31,7 +32,7 @@ except ConfigError as error:
 
 RESULTS = config["results_dir"].rstrip("/")
 PYTHON = sys.executable  # the interpreter that runs snakemake, even when .venv is not activated
-EXPERIMENTS = {}  # module → {category, data: the files it reads besides code; maybe section, files, priority}
+EXPERIMENTS = {}  # module → {category, data: the files it reads besides code; maybe section, files, priority, resources}
 
 # One thread per job: jobs run side by side, and sums of floats do not depend on how many cores there are.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):

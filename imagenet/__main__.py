@@ -1,4 +1,4 @@
-"""`python -m imagenet COMMAND`: pack images, train the pixel model, generate, evaluate, count; design a noise grid."""
+"""`python -m imagenet COMMAND`: pack images, train the pixel model, draw from it, evaluate, count; design a noise grid."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 COMMANDS = {
     "pack": "Pack images for training, with their spectra.",
     "train": "Train a pixel model.",
+    "average": "Average the weights of a training over any length, after the fact.",
+    "export": "Write the weights of a checkpoint alone.",
     "generate": "Draw images from a trained model.",
     "reference": "See the training images through the extractors, for evaluate.",
     "evaluate": "Measure the quality of samples against the number of steps.",

@@ -9,11 +9,12 @@ What to expect of p-values below α (derivation: ours). With m held out, m drawn
 of variance ∝ 1/m + 1/m + at most 1/n, where the test allows for 2/m. So D² is inflated by 1 + m/(2n), and Kolmogorov's tail
 2e^{−2x²} at x² = ½ log(2/α) gives a share of at most 2(α/2)^{1/(1 + m/2n)}.
 
-Steering: θ with its slope or amplitude scaled; DDIM with the exact denoiser of that Gaussian field, on its own schedule; then
-the slope and amplitude of what comes out are measured.
+Steering: θ with its slope or amplitude scaled as `generate --slope --amplitude` scales it (`imagenet.schedules.steered`); DDIM
+with the exact denoiser of that Gaussian field, on its own schedule; then slope and amplitude of what comes out are measured.
 
 Changed after a first look: B9-energy was redefined (its first form scaled by a distance that is about 0) with its margin set
-before the new form ran, and the steering rows got four times the fields.
+before the new form ran, and the steering rows got four times the fields. k of the rows with error bars is Student's, and the
+factor that decides is chosen by `theory.ledger.decisive`.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import ks_2samp
 
-from imagenet import prior
+from imagenet import prior, schedules
 from imagenet.parameters import Spectra, read_spectra
 from theory import cost, per_image, sampler
-from theory.ledger import Claim, Row
+from theory.ledger import Claim, Row, decisive, student_k
 from theory.ledger import judge as verdict
 from theory.per_image import Basis, Rule
 from theory.progress import progress
@@ -175,9 +177,7 @@ def _steered(fitted: prior.Prior, names: list[str], settings: Mapping[str, Any],
     before = fit_power_law(plain, table)
     out = np.empty((2, len(steer["factors"]), len(chosen)))
     for column, factor in enumerate(steer["factors"]):
-        # a scaled slope turns about f = 1, where log f = 0: the amplitude stays
-        steeper = theta * torch.tensor([1.0, factor] + [1.0] * (theta.shape[1] - 2)).double()
-        louder = theta + torch.tensor([math.log(factor)] + [0.0] * (theta.shape[1] - 1)).double()
+        steeper, louder = schedules.steered(theta, slope=factor), schedules.steered(theta, amplitude=factor)
         after = fit_power_law(_generated(steeper, fitted.basis, noise, steer["steps"], settings["epsilon"]), table)
         out[0, column] = (1 + (after.slope - before.slope) / theta[:, 1]).numpy()
         powered = _generated(louder, fitted.basis, noise, steer["steps"], settings["epsilon"])
@@ -218,14 +218,17 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
         bar = float(np.sqrt((len(drawn) - 1) / len(drawn) * ((without - without.mean()) ** 2).sum()))
     off = max(0.0, float(left))
     text = f"{100 * left:.1f} ± {100 * bar:.1f} % of the distance left"
-    rows.append(Row(energy, "none left", text, off, ENERGY_MARGIN, verdict(off, ENERGY_MARGIN, bar)))
+    k = student_k(max(1, len(drawn) - 1))
+    rows.append(Row(energy, "none left", text, off, ENERGY_MARGIN, verdict(off, ENERGY_MARGIN, bar, k=k)))
     for claim, kind in ((slope, "slope"), (amplitude, "amplitude")):
         ratio = measured["out"].sel(kind=kind) / predicted["out"].sel(kind=kind)
-        mean, error = ratio.mean("field"), ratio.std("field", ddof=1) / math.sqrt(ratio.sizes["field"])
-        worst = int(np.argmax(np.abs(mean.values - 1)))
-        off, bar = abs(float(mean[worst]) - 1), float(error[worst])
-        text = f"× {float(measured['out'].sel(kind=kind).mean('field')[worst]):.3f} ± {bar:.3f}, the farthest of {len(mean)}"
-        rows.append(Row(claim, f"× {float(mean['factor'][worst]):g}", text, off, STEER_MARGIN, verdict(off, STEER_MARGIN, bar)))
+        count = ratio.sizes["field"]
+        mean, error = ratio.mean("field").values, ratio.std("field", ddof=1).values / math.sqrt(count)
+        k = student_k(count - 1, len(mean))
+        (worst,) = decisive(np.abs(mean - 1), STEER_MARGIN, error, k=k)
+        off, factor = abs(float(mean[worst]) - 1), float(ratio["factor"][worst])
+        text = f"× {factor * mean[worst]:.3f} ± {factor * error[worst]:.3f}, which decides of {len(mean)}"
+        rows.append(Row(claim, f"× {factor:g}", text, off, STEER_MARGIN, verdict(off, STEER_MARGIN, float(error[worst]), k=k)))
     return rows
 
 
@@ -244,7 +247,7 @@ def _draw_p(axes: Axes, measured: xr.Dataset) -> None:
         p = np.sort(measured["p"].isel(parameter=row).values.ravel())
         axes.plot(p, np.arange(1, len(p) + 1) / len(p), label=str(name))
     axes.plot([0, 1], [0, 1], color="black", linestyle="-", linewidth=0.8, label="uniform")
-    axes.axvline(LEVEL, color="0.5", linestyle=":", linewidth=1)
+    axes.axvline(LEVEL, color="0.3", linestyle=":", linewidth=1, label=f"p = {LEVEL:g}, judged")
     axes.set(xlabel="p-value of the KS test", ylabel="share of classes and draws below")
     axes.legend(fontsize="x-small")
 
@@ -260,7 +263,9 @@ def _draw_ranks(axes: Axes, predicted: xr.Dataset, measured: xr.Dataset) -> None
     error = np.sqrt(expected * (1 - expected) / float(total.mean()))
     axes.fill_between(place, 100 * (expected - 2 * error), 100 * (expected + 2 * error), color="black", alpha=0.12, linewidth=0)
     axes.plot(place, 100 * expected, color="black", linestyle="-", linewidth=0.8)
-    axes.set(xlabel="rank of a held-out θ among drawn ones", ylabel="share (%)", ylim=(0, None))
+    band = Patch(color="black", alpha=0.12, linewidth=0, label="uniform ± 2 standard errors")
+    axes.set(xlabel="rank of a held-out θ among drawn ones", ylabel="share (%)", ylim=(0, 1.3 * axes.get_ylim()[1]))
+    axes.legend(handles=[*axes.get_legend_handles_labels()[0], band], fontsize="x-small", ncols=2, loc="upper center")
 
 
 def _draw_energy(axes: Axes, measured: xr.Dataset) -> None:
@@ -271,7 +276,8 @@ def _draw_energy(axes: Axes, measured: xr.Dataset) -> None:
         axes.plot(ordered["energy"].sel(of=name), place, marker, label=str(name), **style)
     axes.set_yticks(place if len(place) <= 40 else [], ordered["class"].values if len(place) <= 40 else [])
     axes.tick_params(axis="y", labelsize="x-small")
-    axes.set(xlabel="squared energy distance to held-out θ", xscale="symlog")
+    axes.axvline(0, color="black", linewidth=0.8)  # estimates without bias can be negative
+    axes.set(xlabel="squared energy distance to held-out θ")
     axes.grid(axis="y", visible=False)
     axes.legend(fontsize="small", loc="lower right")
 

@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ from torch import Tensor
 
 import theory
 from imagenet import settings
+from imagenet.failures import out_of_memory
 from imagenet.parts import CheckpointError as CheckpointError  # also ours
 from imagenet.parts import join as join
 from imagenet.parts import parts_of
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 FORMAT = "schedules: checkpoint 1"
 FOLDER, FINISHED = "checkpoints", "network.pt"
 # What may change between the pieces of one training: how long, how often it reports, how it is computed; not what is computed.
+# Beside it, what a training that went wrong may continue with: another network than from the start, so each change is told.
+TOLD = ("learning_rate", "warm_up", "clip", "precision")
 FREE = (
     "steps",
     "checkpoint_every",
@@ -57,6 +61,7 @@ FREE = (
     "compile",
     "recompute",
 )
+_LATER = frozenset({"spectra"})  # fields that files of earlier versions lack
 Weights = dict[str, Tensor]
 
 
@@ -66,7 +71,8 @@ class Checkpoint:
 
     run: the settings as plain values; classes; data: fingerprint of the packed data; model, ema: tensors by parameter name;
     optimizer: for each of its quantities, tensors by parameter name; averages: power averages by length; skipped: steps whose
-    gradient was not finite.
+    gradient was not finite; spectra: taper and digest of those that the schedules were made of (`imagenet.schedules.identity`),
+    empty if they were made of none.
     """
 
     run: dict[str, Any]
@@ -80,6 +86,7 @@ class Checkpoint:
     skipped: int = 0
     versions: dict[str, str] = field(default_factory=lambda: versions())
     commit: str = field(default_factory=record.commit)
+    spectra: str = ""
 
 
 def versions() -> dict[str, str]:
@@ -142,9 +149,11 @@ def write(path: str | os.PathLike[str], content: Checkpoint) -> Path:
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
         what = "the disk is full" if full else str(cause or error).splitlines()[0]
         size = sum(t.nbytes for t in _tensors(plain)) / 1e6
+        allowed = f"{size:.0f} MB free" if full else f"a folder where {size:.0f} MB can be written"
+        remedy = "free space or set training.keep lower" if full else f"see that {target.parent} is there and may be written"
         raise CheckpointError(
-            f"{target} could not be written ({what}); allowed: {size:.0f} MB free; earlier checkpoints are intact; "
-            "remedy: free space or set training.keep lower, then start the same command again"
+            f"{target} could not be written ({what}); allowed: {allowed}; earlier checkpoints are intact; "
+            f"remedy: {remedy}, then start the same command again"
         ) from error
     return target
 
@@ -164,6 +173,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     except CheckpointError:
         raise
     except Exception as error:  # pickle, zipfile, torch and struct each have their own
+        if out_of_memory(error):  # the file may be whole, and an earlier one would need as much
+            raise
         raise CheckpointError(
             _damaged(target, f"it cannot be read as tensors and plain values: {_first_line(error)}")
         ) from error
@@ -174,7 +185,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
             f"{target} has format {given!r}; allowed: {FORMAT!r}; remedy: give a file that this project's training wrote"
         )
     plain = {key: value for key, value in stored.items() if key not in ("format", "digest")}
-    if set(plain) != set(fields):
+    if set(plain) - _LATER != set(fields) - _LATER:
         lacking, strange = sorted(set(fields) - set(plain)), sorted(map(str, set(plain) - set(fields)))
         raise CheckpointError(_damaged(target, f"keys missing: {lacking}, unknown: {strange}"))
     if digest(plain) != stored.get("digest"):
@@ -188,7 +199,7 @@ def _check_kinds(target: Path, plain: Mapping[str, Any]) -> None:
     counts = ("classes", "step", "skipped")
     bad = [key for key in counts if not isinstance(plain[key], int) or plain[key] < 0]
     bad += [key for key in ("run", "versions", "model", "ema", "optimizer", "averages") if not isinstance(plain[key], dict)]
-    bad += [key for key in ("data", "commit") if not isinstance(plain[key], str)]
+    bad += [key for key in ("data", "commit", "spectra") if not isinstance(plain.get(key, ""), str)]
     if not bad:
         groups = {"model": plain["model"], "ema": plain["ema"]}
         groups |= {f"{key}.{n}": g for key in ("optimizer", "averages") for n, g in plain[key].items()}
@@ -215,6 +226,9 @@ def _damaged(target: Path, what: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    if "weights_only" in str(error):  # torch advises to read the file without it, which would run what is in it
+        found = re.search(r"^(?:Trying to load u|U)nsupported .*", str(error), re.MULTILINE)
+        return f"{type(error).__name__}: {found[0][:200].rstrip('.') if found else 'it holds something else'}"
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
 
 
@@ -262,21 +276,47 @@ def latest(folder: Path) -> tuple[Checkpoint, Path] | None:
     return None
 
 
-def check_same(saved: Checkpoint, path: str, run: Run, classes: int, data: str) -> None:
-    """Raises CheckpointError, naming each key and both values, unless the checkpoint belongs to this run on these data."""
-    theirs, ours = json.loads(json.dumps(saved.run)), settings.as_dict(run)
-    for values in (theirs, ours):
-        for key in FREE:
-            values.get("training", {}).pop(key, None)
-    differing = settings.differences(theirs, ours)
+def check_same(saved: Checkpoint, path: str, run: Run, classes: int, data: str, spectra: str = "") -> None:
+    """Raises CheckpointError, naming each key and both values, unless the checkpoint belongs to this run on these data.
+
+    And where it is beyond the run's last step: its network would be told to be of fewer. Spectra are compared where the
+    schedules are made of them, and the checkpoint says of which.
+    """
+    differing = settings.differences(*_without(saved, run, (*FREE, *TOLD)))
     differing += [
         f"{name}: {a!r} and {b!r}" for name, a, b in (("classes", saved.classes, classes), ("data", saved.data, data)) if a != b
     ]
+    other = bool(saved.spectra and spectra) and saved.spectra != spectra
+    if other and not differing:
+        raise CheckpointError(
+            f"checkpoint {path} is of schedules made of other spectra: {saved.spectra!r}, not {spectra!r}; allowed: those that "
+            "the training began with; remedy: another folder, or compute the pack's spectra as they were: python -m imagenet "
+            "pack --spectra --taper … --out PACK"
+        )
+    if saved.step > run.training.steps and not differing:
+        raise CheckpointError(
+            f"training.steps = {run.training.steps} and checkpoint {path} is at step {saved.step}; allowed: ≥ {saved.step} "
+            f"here; remedy: training.steps={saved.step}, another folder, or --fresh to begin anew"
+        )
     if differing:
         raise CheckpointError(
             f"checkpoint {path} is of another configuration; its values and the present ones differ at {'; '.join(differing)}; "
-            f"allowed: changes of training.{', '.join(FREE)}; remedy: another folder for this run, or the settings of that one"
+            f"allowed: changes of training.{', '.join((*TOLD, *FREE))}; remedy: another folder, or the settings of that run"
         )
+
+
+def changes(saved: Checkpoint, run: Run) -> list[str]:
+    """What differs of TOLD, with both values: a training that continues with it is not the one that it was."""
+    return settings.differences(*_without(saved, run, FREE))
+
+
+def _without(saved: Checkpoint, run: Run, keys: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of both but for these of training."""
+    theirs, ours = json.loads(json.dumps(saved.run)), settings.as_dict(run)
+    for values in (theirs, ours):
+        for key in keys:
+            values.get("training", {}).pop(key, None)
+    return theirs, ours
 
 
 def fit(target: Mapping[str, Tensor], source: Mapping[str, Tensor], path: str, what: str) -> None:
@@ -302,6 +342,16 @@ def _named(lacking: list[str], strange: list[str], shapes: list[str]) -> Sequenc
 # ---- networks -----------------------------------------------------------------------------------------------------------
 
 
+def found_in(path: str | os.PathLike[str]) -> tuple[Checkpoint, Path]:
+    """What is in a file; of a training's folder, the finished network or else the last checkpoint. Raises CheckpointError."""
+    target = Path(path)
+    if not target.is_dir():
+        return read(target), target
+    done = target / FINISHED
+    found = None if done.is_file() or parts_of(done) else latest(target)
+    return found or (read(done), done)
+
+
 def load_network(path: str | os.PathLike[str], ema: bool = True) -> tuple[Run, int, ResidualUViT]:
     """(run, classes, network in evaluation mode, float32, on the processor) from a checkpoint, an export or a folder.
 
@@ -309,18 +359,10 @@ def load_network(path: str | os.PathLike[str], ema: bool = True) -> tuple[Run, i
     """
     from imagenet.model import ResidualUViT
 
-    target = Path(path)
-    if target.is_dir():
-        done = target / FINISHED
-        found = None if done.is_file() or parts_of(done) else latest(target)
-        content, target = found or (read(done), done)
-    else:
-        content = read(target)
+    content, target = found_in(path)
     weights = content.ema if ema else content.model
     if not weights:
-        raise CheckpointError(
-            f"{target} holds only {'plain' if ema else 'averaged'} weights; allowed: ema={not ema}; remedy: ask for those"
-        )
+        raise _lacking(target, ema)
     try:
         run = settings.build(Run, content.run, f"run of {target}")
         network = ResidualUViT(run.model, content.classes, run.objective.told, run.seed)
@@ -332,9 +374,18 @@ def load_network(path: str | os.PathLike[str], ema: bool = True) -> tuple[Run, i
     return run, content.classes, network.eval()
 
 
+def _lacking(path: Path, ema: bool) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds only {'plain' if ema else 'averaged'} weights; allowed: ema={not ema}; remedy: ask for those"
+    )
+
+
 def export(source: str | os.PathLike[str], target: str | os.PathLike[str], *, ema: bool = True, half: bool = False) -> Path:
     """The weights of a checkpoint alone, a quarter of its size; in bfloat16 (`half`) an eighth. Raises CheckpointError."""
-    return write(target, weights_of(read(source), ema=ema, half=half))
+    content, path = found_in(source)
+    if not (content.ema if ema else content.model):
+        raise _lacking(path, ema)
+    return write(target, weights_of(content, ema=ema, half=half))
 
 
 def weights_of(content: Checkpoint, *, ema: bool = True, half: bool = False) -> Checkpoint:

@@ -2,12 +2,17 @@
 
 `open_images` returns an `Images`: its length, its classes, and uint8 batches (B, 3, size, size), decoded while
 iterating, so memory is bounded by the batch (for a pack: by its file). `item` gives an image undecoded, for another process to
-decode. Nothing is ever downloaded. An image
-becomes size × size by its largest centred square (the crop of ADM, Dhariwal and Nichol 2021, arXiv 2105.05233)
-and an antialiased box filter, the mean over each pixel's area.
+decode. Nothing is ever downloaded.
+
+An image becomes size × size as in ADM (Dhariwal and Nichol 2021, arXiv 2105.05233; `center_crop_arr` of its code, which
+later work has kept): halved by means over 2 × 2 pixels while its short side is ≥ 2·size, brought to the size by the
+antialiased bicubic filter (Keys, a = −½, stretched by the factor when it shrinks), and cut to the centred square. PIL's BOX
+alone would do for whole factors only: at others it takes some pixels whole and leaves others out, which puts power into the
+highest frequencies that the picture does not have there.
 
 The embedded default are patches of the photographs that scikit-learn and scikit-image ship inside their
-wheels, listed with origin and licence in PHOTOGRAPHS; each photograph is a class.
+wheels, listed with origin and licence in PHOTOGRAPHS; each photograph is a class. A patch that is a whole multiple of the size
+is made smaller by the mean over each pixel's area, in one step.
 """
 
 from __future__ import annotations
@@ -34,6 +39,9 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 TABLES = (".parquet", ".arrow")  # read by `imagenet.table`
 TOLERANCE = 0.001  # share of images that may be broken: ImageNet has a few odd files in a million, a bad copy many
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})  # names in use
+RESIZE = "ADM: halved, bicubic, cut"  # noted in packs and caches: other pixels, other spectra
+_LONGEST = 8  # sides of its square that a picture keeps: a strip made larger would not fit in memory
 _MOST_CLASSES = 1_000_000  # of labels without names: more is a column of something else
 
 
@@ -149,11 +157,11 @@ class Images:
     def _pixels(self, index: int) -> Tensor | None:
         """(3, size, size) uint8, or None for a broken image."""
         try:
-            picture = rgb(self.read(index))
+            pixels = squared(rgb(self.read(index)), self.size, self.upsample)
         except UNREADABLE as error:
             self._note(index, f"{self.name(index)}: {error}")
             return None
-        return torch.from_numpy(squared(picture, self.size, self.upsample, self.name(index))).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def _note(self, index: int, reason: str) -> None:
         if index not in self.broken:
@@ -163,7 +171,8 @@ class Images:
             listed = "; ".join(list(self.broken.values())[:5])
             raise ValueError(
                 f"{len(self.broken)} of {len(self)} images are broken: {listed}; "
-                f"allowed: a share of {self.tolerance:g}; remedy: remove or restore them, or raise tolerance"
+                f"allowed: a share of {self.tolerance:g}; remedy: remove or restore them, let those that are too small be made "
+                "larger (upsample), or raise tolerance"
             )
 
 
@@ -208,7 +217,7 @@ def embedded(
     overlap: bool = False,
     held_out: bool | None = None,
 ) -> Images:
-    """Patches of patch × patch px (default: size) of the photographs in PHOTOGRAPHS, box-filtered to `size`.
+    """Patches of patch × patch px (default: size) of the photographs in PHOTOGRAPHS, brought to `size`.
 
     Without overlap: `count` cells, or all if there are fewer, of the centred grid of whole cells, drawn by the
     photograph's own stream. With overlap: exactly `count` uniformly random positions. held_out selects the
@@ -229,7 +238,8 @@ def embedded(
 
     def item(index: int) -> np.ndarray:
         label, top, left = cells[index]
-        return photograph_pixels(label)[top : top + patch, left : left + patch]
+        pixels = photograph_pixels(label)[top : top + patch, left : left + patch]
+        return area_means(pixels, size) if patch % size == 0 else pixels
 
     return Images(
         size,
@@ -326,6 +336,8 @@ def npz(path: str | Path, size: int, *, upsample: bool = False, tolerance: float
         raise ValueError(
             f"{path}: label of image {wrong[0]} is {labels[wrong[0]]}; allowed: {allowed}; remedy: correct the pack"
         )
+    if not count:
+        raise ValueError(f"{path} is empty; allowed: at least one image; remedy: repack it")
     names = named or [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
     numbers = torch.from_numpy(labels.astype(np.int64))
     return Images(size, numbers, tuple(names), item, lambda index: f"{path}[{index}]", upsample, tolerance)
@@ -372,24 +384,36 @@ def rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def squared(picture: Image.Image, size: int, upsample: bool, name: str) -> np.ndarray:
-    """`_square`, uint8 (size, size, 3). Raises ValueError, with the image's name, for a smaller picture without `upsample`."""
+def squared(picture: Image.Image, size: int, upsample: bool) -> np.ndarray:
+    """`_square`, uint8 (size, size, 3). Raises ValueError, one of UNREADABLE, for a smaller picture without `upsample`."""
     if min(picture.size) < size and not upsample:
         raise ValueError(
-            f"{name} has {picture.width} × {picture.height} pixels; allowed: ≥ size = {size} "
-            "a side; remedy: choose a smaller size, remove it, or pass upsample=True (its high frequencies will be empty)"
+            f"{picture.width} × {picture.height} pixels, too small; allowed: ≥ size = {size} a side; remedy: a smaller size, "
+            "or --upsample (its high frequencies will be empty)"
         )
     return _square(picture, size)
 
 
 def _square(picture: Image.Image, size: int) -> np.ndarray:
-    """The largest centred square, box-filtered to size × size: uint8 (size, size, 3)."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = (left, top, left + side, top + side)
-    if side == size:
-        return np.array(picture.crop(square))
-    return np.array(picture.resize((size, size), Image.Resampling.BOX, box=square))
+    """Halved while that leaves ≥ size, antialiased bicubic to the size, the centred square: uint8 (size, size, 3)."""
+    most = _LONGEST * min(picture.size)
+    if max(picture.size) > most:
+        picture = _centred(picture, min(picture.width, most), min(picture.height, most))
+    while min(picture.size) >= 2 * size:
+        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
+    scale = size / min(picture.size)
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
+    return np.array(_centred(picture, size, size))
+
+
+def _centred(picture: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
+
+
+def area_means(pixels: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (k·size, k·size, 3) → (size, size, 3), k whole: the mean over k × k pixels, rounded once an axis."""
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX))
 
 
 def to_unit(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -81,14 +81,15 @@ def decode(job: Job) -> Done:
     pixels = np.zeros((len(job.items), 3, job.size, job.size), np.uint8)
     broken = {}
     for place, (item, name) in enumerate(zip(job.items, job.names, strict=True)):
-        try:
-            picture = None if item is None else data.rgb(data.opened(item))
-        except data.UNREADABLE as error:
-            picture, name = None, f"{name}: {error}"
-        if picture is None:
+        if item is None:
             broken[job.start + place] = name
+            continue
+        try:
+            square = data.squared(data.rgb(data.opened(item)), job.size, job.upsample)
+        except data.UNREADABLE as error:
+            broken[job.start + place] = f"{name}: {error}"
         else:
-            pixels[place] = data.squared(picture, job.size, job.upsample, name).transpose(2, 0, 1)
+            pixels[place] = square.transpose(2, 0, 1)
     images = data.to_unit(torch.from_numpy(pixels))
     spectra = torch.cat([rapsd(images, job.taper).double(), images.double().mean((-2, -1))], -1).numpy()
     _write_at(job.folder / IMAGES, job.start * pixels[0].nbytes, pixels)

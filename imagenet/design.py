@@ -25,6 +25,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from imagenet.parameters import Spectra
@@ -39,6 +40,10 @@ Array = np.ndarray
 # 1000 steps can want.
 EPSILONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 MEMBERS = 4  # images that a class needs for a grid of its own: below, its mean spectrum is one picture's
+FEW = 33  # images: below, the variance of the mean colour is known to worse than ± 25 % (√(2/(n − 1)), were it Gaussian)
+MOST_STEPS = 10_000  # ten times the levels of trained models; there the six digits of sigmas.txt still tell levels apart
+LEAST_EPSILON = 1e-12  # its window spans 55 in log-SNR each way, beyond any float32 sampler
+LARGEST = 1e100  # of a user's sigma, and 1/LARGEST the least: their squares times a variance stay in float64
 SHOWN = 40  # classes in the figure
 SAMPLED = 256  # images, evenly spaced, on which per-image grids are compared with one grid for all
 
@@ -88,20 +93,13 @@ class Error:
 
 def error_of(field: Field, levels: Array) -> Error:
     """The exact error of DDIM on a field; levels from noise to data, then 0. From an infinite level it starts at the second."""
-    loss = missing_spread(field.variance, levels)
+    loss = cost.missing_spread(field.variance, levels)
     p, share = field.variance, field.count / field.count.sum()
     return Error(
         float(100 * (field.count @ cost.wasserstein_error(p, loss)) / (field.count @ p)),
         float(2 * math.sqrt(share @ loss**2)),
         float(share @ cost.kl_error(loss)),
     )
-
-
-def missing_spread(variance: Array, levels: Array) -> Array:
-    """e ≥ 0 of each variance (K,); the head of the module has the formula. `theory.oracle` has the same one by one."""
-    levels = levels[1:] if np.isinf(levels[0]) else levels
-    p = variance[:, None]
-    return np.log1p(variance / levels[0] ** 2) / 2 + cost.ddim_loss(p, levels[:-1], levels[1:]).sum(1)
 
 
 def levels_of(found: Schedule, steps: int) -> Array:
@@ -221,9 +219,8 @@ def design(
     epsilon: float | None = None,
     shape: Shape | None = None,
 ) -> Design:
-    """The grids for the whole and for each class of MEMBERS images or more. Raises ValueError for steps < 2."""
-    if steps < 2:
-        raise ValueError(f"steps = {steps}; allowed: an integer ≥ 2; remedy: with a single call there is no grid to design")
+    """The grids for the whole and for each class of MEMBERS images or more. Raises ValueError, see `check`."""
+    check(steps, epsilon)
     shapes = recommend(spectra, steps, epsilon, shape)
     best = next(iter(shapes.values()))
     others = {name: levels_of(found, steps) for name, found in usual(min(spectra.shape)).items()}
@@ -238,12 +235,36 @@ def design(
     return Design(source, spectra, steps, shapes, others, classes, gain_per_image(spectra, best))
 
 
+def check(steps: int, epsilon: float | None) -> None:
+    """Raises ValueError unless 2 ≤ steps ≤ MOST_STEPS and `epsilon`, if given, is from LEAST_EPSILON up to ½."""
+    if steps < 2:
+        raise ValueError(
+            f"steps = {steps}; allowed: an integer ≥ 2, up to {MOST_STEPS}; remedy: 2 or more: with a single call there is no "
+            "grid to design"
+        )
+    if steps > MOST_STEPS:
+        raise ValueError(
+            f"steps = {steps}; allowed: 2 to {MOST_STEPS}; remedy: fewer; models are trained on 1000 levels, and at 1000 steps "
+            "every grid is close to exact"
+        )
+    if epsilon is not None and not LEAST_EPSILON <= epsilon < 0.5:
+        raise ValueError(
+            f"epsilon = {epsilon}; allowed: 0 < ε < ½, from {LEAST_EPSILON:g}; remedy: an error of variance, such as 0.01"
+        )
+
+
 def checked_levels(values: Sequence[float]) -> Array:
     """The user's sigmas, from noise to data, with a trailing 0. Raises ValueError unless they are positive and decrease."""
     levels = np.asarray(values, dtype=np.float64)
     if len(levels) and levels[-1] != 0:
         levels = np.append(levels, 0.0)
     good = levels.ndim == 1 and len(levels) >= 3 and bool(np.isfinite(levels).all()) and bool((np.diff(levels) < 0).all())
+    if good and len(levels) > MOST_STEPS + 1:
+        raise ValueError(f"{len(levels)} sigmas; allowed: 2 to {MOST_STEPS + 1}; remedy: a shorter list")
+    if good and not 1 / LARGEST <= levels[-2] < levels[0] <= LARGEST:
+        raise ValueError(
+            f"sigmas from {levels[0]:g} to {levels[-2]:g}; allowed: {1 / LARGEST:g} to {LARGEST:g}; remedy: correct the ends"
+        )
     if not good:
         raise ValueError(
             f"sigmas {list(values)}; allowed: at least two finite numbers > 0, decreasing from noise to data, and a final 0 "
@@ -286,24 +307,60 @@ def summary(found: Design) -> str:
     kind = "images" if spectra.floor is not None else "arrays"
     theirs = {name: error for name, error in errors.items() if not name.startswith("ours")}
     rival = "yours" if "yours" in theirs else next(iter(theirs))
+    calls = len(found.others[rival]) - 1
+    present = "Your present sigmas" + (f", with {calls} steps," if calls != found.steps else "")
     ratio = theirs[rival].wasserstein / best.error.wasserstein
-    colour = spectra.mean_colour_power()
     lines = [
         f"{len(spectra)} {kind} of {spectra.shape[0]} × {spectra.shape[1]}, {spectra.means.shape[1]} channels, "
         f"{len(found.classes)} of {len(spectra.labels.unique())} classes have the {MEMBERS} images for a grid of their own; "
         f"{found.steps} steps.",
         f"Recommended: the {best.shape} shape, sigma from {best.levels[0]:.4g} to {best.levels[-2]:.3g}, then 0.",
         f"Predicted error (W₂², exact for Gaussian images with your spectrum): {best.error.wasserstein:.3g} % of the variance.",
-        f"{'Your present sigmas' if rival == 'yours' else f'The best usual grid, {rival},'} would leave "
+        f"{present if rival == 'yours' else f'The best usual grid, {rival},'} would leave "
         f"{theirs[rival].wasserstein:.3g} %: "
         + (f"{ratio:.3g} times as much." if ratio >= 1.005 else "no more than ours: keep what you have."),
         f"A grid for each image instead of one for all: {found.per_image[1]:.3g} % instead of {found.per_image[0]:.3g} %, "
         "each image taken alone.",
-        f"Starting there leaves out {100 * colour / (colour + best.levels[0] ** 2):.2g} % of the variance of the mean colour.",
+        _left_out(spectra, best),
         f"Left out as unusable: {len(spectra.broken)}" + "".join(f"\n  {line}" for line in spectra.broken),
+        *_cautions(found),
         "Real images are not Gaussian and no network is exact: try the grid before you trust it.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _left_out(spectra: Spectra, best: Grid) -> str:
+    """What the first level costs the mean colour; nothing can be said where the images do not differ in it."""
+    colour = spectra.mean_colour_power()
+    if len(spectra) == 1:
+        return "What starting there leaves out of the variance of the mean colour cannot be known from one image."
+    if colour == 0:
+        return "The images do not differ in their mean colour: starting there leaves out nothing of its variance."
+    return (
+        f"Starting there leaves out {100 * colour / (colour + best.levels[0] ** 2):.2g} % of the variance of the mean colour."
+    )
+
+
+def _cautions(found: Design) -> list[str]:
+    """What so few images cannot tell."""
+    count, channels = len(found.spectra), found.spectra.means.shape[1]
+    lines = []
+    if count == 1:
+        lines.append(
+            "Caution: one image. How images differ, in their mean colour and in their spectra, cannot be known from it: the "
+            f"grid is this image's own, and its first sigma may be too small for others. Give {FEW} images or more."
+        )
+        if found.source.endswith(".npy"):
+            lines.append(
+                f"If the array has three axes, they were read as one image (C, H, W) of {channels} channels: save n images of "
+                "one channel as (n, 1, H, W)."
+            )
+    elif count < FEW:
+        lines.append(
+            f"Caution: {count} images. The variance of their mean colour, which the first sigma follows, is known to "
+            f"± {100 * math.sqrt(2 / (count - 1)):.0f} % at best. Give {FEW} images or more."
+        )
+    return lines
 
 
 def draw(found: Design) -> Figure:
@@ -329,8 +386,21 @@ def _draw_levels(axes: Axes, found: Design, shown: Sequence[str]) -> None:
     if found.classes:
         axes.plot([], [], color="black", linestyle="-", linewidth=0.4, label="the same, class by class")
     axes.set(yscale="log", xlabel="share of the steps taken (noise → data)", ylabel="noise/signal σ")
-    axes.set_ylim(best.levels[-2] / 8, best.levels[0] * 8)
+    low, high = best.levels[-2] / 8, best.levels[0] * 8
+    axes.set_ylim(low, high)
+    for line in axes.get_lines()[: len(shown)]:
+        _mark_leaving(axes, line, low, high)
     axes.legend(loc="lower left", fontsize="small")
+
+
+def _mark_leaving(axes: Axes, line: Line2D, low: float, high: float) -> None:
+    """An arrow where a curve leaves the axes: what people use may begin or end far outside the window."""
+    x, y = (np.asarray(values, dtype=np.float64) for values in line.get_data())
+    for edge, outside, marker in ((high, y > high, "^"), (low, y < low, "v")):
+        for k in np.nonzero(outside[1:] != outside[:-1])[0]:
+            part = (math.log(edge) - math.log(y[k])) / (math.log(y[k + 1]) - math.log(y[k])) if np.isfinite(y[k]) else 0.5
+            at = x[k] + part * (x[k + 1] - x[k])  # a flow's first level is infinite
+            axes.plot([at], [edge], marker, color=line.get_color(), markersize=5, clip_on=False, zorder=5)
 
 
 def _draw_errors(axes: Axes, errors: Mapping[str, float]) -> None:
@@ -340,11 +410,10 @@ def _draw_errors(axes: Axes, errors: Mapping[str, float]) -> None:
     value = np.array([errors[name] for name in names])
     for mine, marker, face in ((ours, MARKERS[0], "black"), (~ours, MARKERS[1], "white")):
         axes.plot(value[mine], place[mine], marker, color="black", markerfacecolor=face, markersize=5, linestyle="none")
-    axes.hlines(place, value.min() * 0.8, value, color="black", linewidth=0.6, alpha=0.4)
     axes.set(xscale="log", xlabel="predicted error W₂² (% of the variance)")
     axes.set_yticks(place, names)
     axes.set_xlim(value.min() * 0.7, max(100.0, value.max() * 1.2))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_minor_formatter(NullFormatter())  # no stems: on a log axis their lengths would mean nothing
+    axes.set_ylim(-0.6, len(names) - 0.4)

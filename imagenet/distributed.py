@@ -65,6 +65,14 @@ class World:
         distributed.all_reduce(value, op=distributed.ReduceOp.MAX, group=self.hosts)
         return bool(value.item())
 
+    def everyone(self, value: Any) -> list[Any]:
+        """The plain values that the processes give, by rank: all get the same list."""
+        if self.hosts is None:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value, group=self.hosts)
+        return values
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the processes of a tensor on the device, new."""
         total = values.detach().clone()

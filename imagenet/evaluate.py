@@ -116,10 +116,13 @@ def sweep(
     """All points of `settings` that the journal does not hold yet; then the dataset of all that are finished, others NaN.
 
     Dimensions: sampler, evaluations (the budget), seed_range, extractor, band (octaves of frequency), frequency. With
-    `max_minutes` no point is begun after that time. Raises ValueError, before any image, for a budget below one step, for
-    an extractor that is not the reference's and for too few images.
+    `max_minutes` no point is begun after that time. Raises ValueError, before any image, as `check`, for an extractor that is
+    not the reference's, for a reference of too few images and for minutes below 0.
     """
-    _check(generator, reference, extractors, settings)
+    if max_minutes is not None and not max_minutes >= 0:  # NaN too
+        raise ValueError(f"max_minutes = {max_minutes}; allowed: ≥ 0; remedy: leave it out for no limit")
+    check(generator, settings, extractors)
+    _fits(reference, extractors, settings)
     key = _key(generator, reference, settings)
     finished = {} if journal is None else journals.read(journal, key)
     points = settings.points()
@@ -136,15 +139,8 @@ def sweep(
     return as_dataset(finished, reference, settings, generator.identity)
 
 
-def _check(generator: Generator, reference: Reference, extractors: Sequence[Extractor], settings: Sweep) -> None:
-    labels = [extractor.label for extractor in extractors]
-    if labels != [seen.label for seen in reference.seen] or len(set(labels)) != len(labels):
-        raise ValueError(
-            f"extractors {labels}; allowed: those of the reference, {[seen.label for seen in reference.seen]}, each once; "
-            "remedy: make the reference with the same extractors"
-        )
-    for extractor in extractors:
-        metric.require_enough(settings.images, extractor.dim, extractor.label, "generated images")
+def check(generator: Generator, settings: Sweep, extractors: Sequence[Extractor] = ()) -> None:
+    """Raises ValueError for a budget below one step and too few images: before a reference, which may take long, is made."""
     for sampler in settings.samplers:
         needed = generator.evaluations_per_step(sampler)
         if min(settings.evaluations) < needed:
@@ -152,6 +148,28 @@ def _check(generator: Generator, reference: Reference, extractors: Sequence[Extr
                 f"a budget of {min(settings.evaluations)} evaluations for {sampler}; allowed: ≥ {needed}, one step of it; "
                 "remedy: raise the budget, or leave that sampler out"
             )
+    for extractor in extractors:
+        metric.require_enough(settings.images, extractor.dim, extractor.label, "generated images")
+    if settings.images <= settings.neighbours:
+        raise ValueError(
+            f"images = {settings.images}; allowed: > {settings.neighbours}, the neighbours that precision and recall look at; "
+            "remedy: raise the number of images"
+        )
+
+
+def _fits(reference: Reference, extractors: Sequence[Extractor], settings: Sweep) -> None:
+    labels = [extractor.label for extractor in extractors]
+    if labels != [seen.label for seen in reference.seen] or len(set(labels)) != len(labels):
+        raise ValueError(
+            f"extractors {labels}; allowed: those of the reference, {[seen.label for seen in reference.seen]}, each once; "
+            "remedy: make the reference with the same extractors"
+        )
+    fewest = min((len(seen.real) for seen in reference.seen), default=settings.neighbours + 1)
+    if fewest <= settings.neighbours:
+        raise ValueError(
+            f"a reference that keeps {fewest} training images; allowed: > {settings.neighbours}, the neighbours that precision "
+            "and recall look at; remedy: a reference of more training images"
+        )
 
 
 def measure(

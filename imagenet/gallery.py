@@ -10,7 +10,7 @@ papers' numbers where --table says: its images/s depend on the machine. No claim
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ def samples(settings: Mapping[str, Any], seed: int) -> str:
     """SVG: photographs, then samples of the first two runs' first networks, class by class."""
     files, gallery = settings["files"], settings["gallery"]
     packed = open_packed(files["data"])
-    rows, columns = _photographs(packed, gallery["each"])
+    rows, columns = _photographs(packed, gallery["each"], gallery["classes"])
     for run in settings["runs"][:2]:
-        generator = _first(files, run["name"])
+        generator = _first(files, run["name"], settings["device"])
         for steps in gallery["steps"]:
             request = _request(settings, packed, rows, steps, seed)
             columns[f"{run['name']}, {steps}"] = generator.sample(request)
@@ -47,14 +47,16 @@ def _request(settings: Mapping[str, Any], packed: Packed, rows: list[str], steps
     return Request(sampler, steps, gamma, labels=labels, count=len(rows), seed=seed)
 
 
-def _first(files: Mapping[str, Any], name: str) -> Generator:
-    return load_generator(next(iter(files["checkpoints"][name].values())))
+def _first(files: Mapping[str, Any], name: str, device: str) -> Generator:
+    return load_generator(next(iter(files["checkpoints"][name].values())), device=device)
 
 
-def _photographs(packed: Packed, each: int) -> tuple[list[str], dict[str, Tensor]]:
-    """Names of the rows, `each` of every class, and a column of training images."""
+def _photographs(packed: Packed, each: int, classes: int) -> tuple[list[str], dict[str, Tensor]]:
+    """Names of the rows, `each` of at most so many classes, evenly among all, and a column of training images."""
     labels = torch.as_tensor(packed.labels)
     present = [int(label) for label in labels.unique()]
+    if len(present) > classes:
+        present = [present[len(present) * (2 * k + 1) // (2 * classes)] for k in range(classes)]
     places = [torch.nonzero(labels == label)[:, 0] for label in present]
     # from the middle of each class: a pack of photographs is in order of rows, and begins with sky
     chosen = torch.cat([of[len(of) * (2 * torch.arange(each) + 1) // (2 * each)] for of in places])
@@ -62,13 +64,13 @@ def _photographs(packed: Packed, each: int) -> tuple[list[str], dict[str, Tensor
 
 
 def steered(settings: Mapping[str, Any], seed: int) -> str:
-    """SVG: one image a class under factors on the slope, then on the power."""
+    """SVG: one image of each class shown under factors on the slope, then on the power."""
     files, gallery = settings["files"], settings["gallery"]
     packed = open_packed(files["data"])
-    rows, _ = _photographs(packed, 1)
+    rows, _ = _photographs(packed, 1, gallery["classes"])
     factors = [*((f, 1.0) for f in gallery["factors"]), *((1.0, f) for f in gallery["factors"] if f != 1)]
     request = _request(settings, packed, rows, max(gallery["steps"]), seed)
-    images = steering(_first(files, settings["runs"][1]["name"]), request, factors)
+    images = steering(_first(files, settings["runs"][1]["name"], settings["device"]), request, factors)
     return quality.steering_strip(images, factors, rows)
 
 
@@ -76,6 +78,12 @@ def first_sweeps(settings: Mapping[str, Any]) -> xr.Dataset:
     """The sweeps of every run's first network, along `model`."""
     named = settings["files"]["sweeps"]
     return quality.combine({name: record.load(next(iter(of_seeds.values()))) for name, of_seeds in named.items()})
+
+
+def _networks(files: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Which networks a figure shows: "one network each, training seed 0"."""
+    seeds = dict.fromkeys(next(iter(files["sweeps"][name])) for name in names)
+    return f"one network each, training seed {' and '.join(seeds)}"
 
 
 @click.command()
@@ -100,7 +108,7 @@ def main(settings: dict[str, Any], files: dict[str, Any], seed: int, folder: Pat
     record.atomic_text(folder / "steering.svg", steered(settings, seed))
     sampler = "ancestral" if "ancestral" in sweeps["sampler"].values else str(sweeps["sampler"].values[0])
     with record.style():
-        figure = quality.draw_spectra(sweeps.sel(model=list(names)), sampler)
+        figure = quality.draw_spectra(sweeps.sel(model=list(names)), sampler, title=_networks(files, names))
         record.save_figure(figure, folder / "spectra.svg")
 
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 
 from imagenet import schedules
 from imagenet.denoiser import AtNodes, Ended, Graphed, Guidance, NetworkDenoiser, Stored
+from imagenet.failures import Fallback
 from imagenet.knowledge import Knowledge
 from imagenet.objective import Network
 from imagenet.request import IN_TIME, Request, require
@@ -73,6 +75,20 @@ class Generator:
     @property
     def classes(self) -> int:
         return len(self.knowledge.class_names)
+
+    @functools.cached_property
+    def origin(self) -> dict[str, Any]:
+        """What images come from beside a request, as JSON: weights, settings, what is known of the data, and precision.
+
+        Not the device, nor compiling: these change the order of sums only.
+        """
+        precision = {"autocast": self.autocast, "inputs": self.inputs, "state": self.dtype}
+        return {
+            "weights": self.identity,
+            "run": as_dict(self.run),
+            "knowledge": _digest(self.knowledge),
+            "precision": {name: str(dtype) for name, dtype in precision.items()},
+        }
 
     def check(self, request: Request) -> None:
         """Raises ValueError for what this network cannot draw, before any work."""
@@ -160,8 +176,16 @@ class Generator:
             yield self.draw(request, first, min(request.batch, end - first))
 
     def draw(self, request: Request, first: int, count: int) -> Drawn:
-        """Images first … first + count − 1."""
+        """Images first … first + count − 1. Raises ValueError for one that is not finite: it would become a black image."""
         states, labels = self.states(request, first, count)
+        finite = states.isfinite().flatten(1).all(1)
+        if not bool(finite.all()):
+            image, weight = first + int((~finite).nonzero()[0, 0]), request.guidance.weight
+            raise ValueError(
+                f"image {image} is not finite after {request.steps} steps of {request.sampler} with slope × {request.slope:g}, "
+                f"amplitude × {request.amplitude:g}, guidance {weight:g}; allowed: finite values; remedy: factors and guidance "
+                "nearer 1, clipping, float32, or a network whose training went well"
+            )
         return Drawn(first, to_pixels(states), labels)
 
     @torch.no_grad()
@@ -210,6 +234,19 @@ class Generator:
         return len(made) + guided
 
 
+def _digest(known: Knowledge) -> str:
+    """Of all that decides labels and schedules: classes and their counts, θ of the data, its basis, and p(θ | class)."""
+    from imagenet.checkpoint import digest
+
+    prior = known.prior
+    mixtures = {
+        name: [torch.from_numpy(values) for values in (mixture.weights, mixture.means, mixture.roots)]
+        for name, mixture in prior.mixtures.items()
+    }
+    told = [known.size, list(known.class_names), known.class_counts, known.mean_theta, known.mean_colour_power]
+    return digest([*told, list(prior.class_names), prior.basis.mean, prior.basis.components, mixtures])
+
+
 def to_pixels(x: Tensor) -> Tensor:
     """[−1, 1] → uint8 0 … 255, the nearest level: what `imagenet.data.to_unit` undoes."""
     return ((x.float() + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
@@ -229,7 +266,8 @@ def load_generator(
 ) -> Generator:
     """From a checkpoint or a training's folder, with the knowledge beside it.
 
-    `compiled`: by torch.compile; `graphs`: forward passes recorded as CUDA graphs, on CUDA only. Raises CheckpointError,
+    `compiled`: by torch.compile; `graphs`: forward passes recorded as CUDA graphs, on CUDA only; where these fail, without
+    them, with a warning. Raises CheckpointError,
     FileNotFoundError, and ValueError when network and knowledge have different classes or sizes.
     """
     from imagenet.checkpoint import digest, load_network
@@ -250,6 +288,8 @@ def load_generator(
         called = torch.compile(network, dynamic=False)
     if graphs:
         called = Graphed(called)
+    if compiled or graphs:
+        called = Fallback(called, network)
     return Generator(run, called, knowledge, device, autocast, fixed=compiled or graphs, identity=identity)
 
 
@@ -279,8 +319,11 @@ def sample_grid(
     By default 64 images by 16 DDIM steps.
     """
     wanted = Request("DDIM", 16) if request is None else request
-    with evaluating(network):
-        return tile(Generator(run, network, knowledge, device, autocast).sample(wanted), columns)
+    generator = Generator(run, network, knowledge, device, autocast)
+    generator.check(wanted)
+    with evaluating(network):  # not `draw`, which refuses what is not finite: a training may show that it goes wrong
+        states, _ = generator.states(wanted, wanted.first, wanted.count)
+    return tile(to_pixels(states), columns)
 
 
 def tile(images: Tensor, columns: int) -> np.ndarray:
@@ -308,9 +351,9 @@ class Source:
 
     @property
     def identity(self) -> str:
-        """Of weights, settings and request, but for what the sweep varies and what changes no image."""
+        """Of the generator's origin and the request, but for what the sweep varies and what changes no image."""
         kept = {k: v for k, v in self.request.plain().items() if k not in ("sampler", "steps", "first", "count", "batch")}
-        text = json.dumps([self.generator.identity, as_dict(self.generator.run), kept], sort_keys=True)
+        text = json.dumps([self.generator.origin, kept], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def evaluations_per_step(self, sampler: str) -> int:

@@ -27,6 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 from imagenet import count, monitor
 from imagenet.denoiser import Graphed
 from imagenet.distributed import World
+from imagenet.failures import out_of_memory
 from imagenet.generate import Generator
 from imagenet.gpu_pieces import hardware, packed
 from imagenet.gpu_plan import Arm
@@ -35,7 +36,7 @@ from imagenet.model import ResidualUViT
 from imagenet.packed import Packed
 from imagenet.request import Request
 from imagenet.settings import Model
-from imagenet.trainer import Trainer, compile_blocks, out_of_memory
+from imagenet.trainer import Trainer, compile_blocks
 from theory import on_device, record
 
 if TYPE_CHECKING:

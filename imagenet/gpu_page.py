@@ -20,7 +20,7 @@ import torch
 import xarray as xr
 
 from imagenet import quality
-from imagenet.gpu_results import GAIN, NOT_RUN, REFERENCE, STANDARD_ERRORS, Results, found_in, targets
+from imagenet.gpu_results import GAIN, LEVEL, NOT_RUN, REFERENCE, Results, found_in, ranges, standard_errors, targets
 from theory import record
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _of(value: float | None, form: str = "{:.3g}") -> str:
 
 
 def target_table(results: Iterable[Results]) -> str:
-    return _table(["target", "state", "figure"], [(row.target, row.state, row.figure or "–") for row in targets(results)])
+    return _table(["target", "state", "measured"], [(row.target, row.state, row.measured or "–") for row in targets(results)])
 
 
 def costs() -> str:
@@ -100,9 +100,9 @@ _COSTS = (
 
 def _targets_text() -> str:
     return (
-        f"Quality is a Fréchet distance without guidance; “better” is 1 − spectral ÷ baseline. Met or missed by "
-        f"{STANDARD_ERRORS:g} standard errors over seed ranges of sampling, else undecided. One training seed a schedule: the "
-        "error of training is not in the bars."
+        f"Quality is a Fréchet distance without guidance; “better” is 1 − spectral ÷ baseline. Met or missed at "
+        f"{LEVEL:.0%} of Student's law over seed ranges of sampling ({standard_errors(3):.1f} standard errors for three), else "
+        "undecided. One training seed a schedule: the error of training is not in the bars."
     )
 
 
@@ -250,15 +250,18 @@ def _figures(found: Results, folder: Path, link: str) -> dict[str, list[str]]:
 
 
 def draw_ratio(data: xr.Dataset, model: str, baseline: str) -> Figure:
-    """Fréchet distance, model ÷ baseline, against evaluations: a line for each sampler, two standard errors as bars."""
+    """Fréchet distance, model ÷ baseline, against evaluations: a line for each sampler; bars as targets are judged by."""
     from matplotlib import pyplot as plt
 
     gain, error = quality.gain(data, model, baseline)
+    finished = ranges(data, model, baseline)
     label = str(data["extractor"].values[0])
     figure, axes = plt.subplots(figsize=(4.6, 3.2))
     for k, sampler in enumerate(data["sampler"].values):
         ratio = 1 - gain.sel(sampler=sampler, extractor=label)
-        bar = STANDARD_ERRORS * error.sel(sampler=sampler, extractor=label).fillna(0)
+        at = {"sampler": sampler, "extractor": label}
+        allowed = [standard_errors(int(count)) for count in finished.sel(at)]
+        bar = (error.sel(at) * allowed).fillna(0)
         axes.errorbar(ratio["evaluations"], ratio, yerr=bar, marker=record.MARKERS[k], capsize=3, label=str(sampler))
     axes.axhline(1, color="black", linewidth=1)
     axes.axhline(1 - GAIN, color="grey", linewidth=1, linestyle=":", label=f"{GAIN:.0%} better")

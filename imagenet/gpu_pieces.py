@@ -167,18 +167,10 @@ def compared_with(site: Site, data: Packed, seen: Sequence[Extractor]) -> Refere
 
 
 def generator(site: Site, arm: Arm) -> generate.Generator:
-    """The stored network of an arm; on a GPU compiled and recorded as graphs, if its compiler and driver can."""
+    """The stored network of an arm; on a GPU compiled and recorded as graphs, while its compiler and driver can."""
     autocast = torch.bfloat16 if site.plan.training.precision == "bfloat16" else None
-    load = functools.partial(generate.load_generator, network(site, arm), device=site.device, autocast=autocast)
-    if not site.on_gpu:
-        return load()
-    quick = load(compiled=True, graphs=True)
-    try:
-        quick.draw(dataclasses.replace(site.plan.sampling.request(1.0, site.plan.seed), steps=1), 0, site.plan.sampling.batch)
-    except Exception as error:  # of compilers and drivers, which have no common kind
-        log.warning("drawing without compiler and CUDA graphs, as they failed: %s", str(error).partition("\n")[0])
-        return load()
-    return quick
+    quick = site.on_gpu
+    return generate.load_generator(network(site, arm), device=site.device, autocast=autocast, compiled=quick, graphs=quick)
 
 
 def source(site: Site, drawing: generate.Generator, weight: float, gamma: float | None = None) -> generate.Source:

@@ -84,9 +84,10 @@ class Moments:
 def require_enough(count: int, dim: int, label: str, what: str = "images") -> None:
     """Raises ValueError unless count > dim: fewer give a singular covariance, and a distance that measures their number."""
     if count <= dim:
+        fewer = f", or choose an extractor of fewer features (pca={max(1, count // 10)})" if count > 1 else ""
         raise ValueError(
             f"too few images for {label}: {count} {what} for {dim} features; allowed: more than {dim}, better {10 * dim}; "
-            f"remedy: raise the number of images, or choose an extractor of fewer features (pca={max(1, count // 10)})"
+            f"remedy: raise the number of images{fewer}"
         )
 
 

@@ -5,8 +5,8 @@ Reading a number back from a GPU makes it wait, so losses and counts are summed 
 
 metrics.jsonl has a line per interval: step, loss, gradient_norm, learning_rate, loss_by_log_snr (mean of the loss per unit of
 λ in bins of λ, null where no image fell: comparable between schedules), images_per_second, mfu (share of the GPU's peak, null
-on others), data_wait (share of the time spent waiting for images), skipped, memory_gb, seconds. TensorBoard gets the same
-numbers if it is installed.
+on others), data_wait (share of the time spent waiting for images), skipped, memory_gb, seconds. Speed and seconds are those of
+steps: samples, snapshots and checkpoints are left out. TensorBoard gets the same numbers if it is installed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import importlib.util
 import json
 import logging
 import math
+import re
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -126,6 +128,15 @@ class Clock:
     def start(self) -> None:
         self.since, self.waited, self.images = time.perf_counter(), 0.0, 0
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What happens inside takes no time: samples and checkpoints are no steps."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.since += time.perf_counter() - begun
+
     def count(self, images: int, waited: float) -> None:
         """A step: images of all processes, seconds waited for them here."""
         self.images += images
@@ -146,13 +157,15 @@ class Clock:
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Dense bfloat16 peak of the device if it is known, FLOP/s."""
+    """Dense bfloat16 peak of the device if it is known, FLOP/s: by the words of its name, and none for a part of one (MIG)."""
     if device.type != "cuda":
         return None
     from imagenet.count import PEAKS
 
-    name = torch.cuda.get_device_name(device).replace(" ", "-")
-    known = [key for key in PEAKS if key in name]
+    words = re.split(r"[\s-]+", torch.cuda.get_device_name(device))
+    if {"MIG", "Laptop", "Ti", "D"} & set(words):  # a part of a GPU, or a sister of another speed
+        return None
+    known = [key for key in PEAKS if f"-{key}-" in f"-{'-'.join(words)}-"]
     return PEAKS[max(known, key=len)] * 1e12 if known else None
 
 
@@ -167,7 +180,7 @@ class Journal:
                 line for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines() if _step_of(line) <= step
             ]
             record.atomic_text(self.path, "".join(f"{line}\n" for line in kept))
-        self._board = _board(folder)
+        self._board = _board(folder, step)
 
     def write(self, values: Mapping[str, Any]) -> None:
         """One line. Numbers that are not finite become null, as JSON has none."""
@@ -197,7 +210,8 @@ def _finite(value: Any) -> Any:
     return [_finite(v) for v in value] if isinstance(value, list) else value
 
 
-def _board(folder: Path) -> Any:
+def _board(folder: Path, step: int) -> Any:
+    """Its numbers after `step`, of a piece that was lost, are removed too."""
     if importlib.util.find_spec("tensorboard") is None:
         return None
     try:
@@ -205,7 +219,7 @@ def _board(folder: Path) -> Any:
     except ImportError as error:  # installed, and not with what it needs
         log.warning("TensorBoard cannot be loaded (%s); metrics are in %s alone", error, METRICS)
         return None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
 
 class Ticker:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from theory.interpolant import Kind, against
+from theory.interpolant import Kind, against, corrupt
 from theory.schedule import Schedule
 
 Network = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -108,7 +108,7 @@ def losses(
     x (batch, 3, side, side) in [−1, 1], noise of its shape, labels int64 with the null label where the class is dropped: the
     noise levels are told all the same. Reads no value back from the device. `density` is comparable between schedules.
     """
-    z = against(at.signal, x) * x + against(at.noise, x) * noise
+    z = corrupt(x, noise, at.signal, at.noise)
     predicted = network(z, labels, at.log_snr, at.start, at.end)
     difference = predicted.to(x.dtype) - target(x, noise, at, prediction)
     error = difference.square().flatten(1).mean(1)

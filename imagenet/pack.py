@@ -1,10 +1,10 @@
 """Packing: any source of images, once, into a folder that training reads by memory map (`imagenet.packed`).
 
-Images are cropped to their largest centred square and box-filtered (`imagenet.data`; the crop of ADM, Dhariwal and Nichol,
-arXiv 2105.05233), and their spectra R(f) are taken in the same pass. The source is cut into chunks (`imagenet.decode`); a
-written one is noted in a journal, so a run that was killed continues after the noted ones, and nothing depends on the number
-of processes or on the order in which they end. What cannot be decoded is listed in broken.json; its place is taken by an
-image from the end, so that the numbers have no holes. meta.json appears last: a folder that has it is whole.
+Images are brought to their size and cut to their centred square as in ADM (`imagenet.data`; Dhariwal and Nichol, arXiv
+2105.05233), and their spectra R(f) are taken in the same pass. The source is cut into chunks (`imagenet.decode`); a written
+one is noted in a journal, so a run that was killed continues after the noted ones, and nothing depends on the number of
+processes or on the order in which they end. What cannot be decoded, or is too small, is listed in broken.json; its place is
+taken by an image from the end, so that the numbers have no holes. meta.json appears last: a folder that has it is whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from imagenet import data, prior
+from imagenet import data, folders, prior
 from imagenet.data import Images
 from imagenet.decode import SPECTRA, Done, chunk, results, rows, spectrum_bytes
 from imagenet.packed import (
@@ -60,7 +60,8 @@ class Options:
     held_out, patches, patch, overlap, seed: of the embedded photographs (`data.embedded`): which side, how many patches of
                     each, their side in px before filtering, None for the size
     taper           of the spectra; components: of θ, beside amplitude and slope
-    upsample, tolerance: see `data.Images`; they may change when an interrupted run continues
+    upsample        takes images smaller than the size, of files; without it they are listed as broken
+    tolerance       see `data.Images`; it may change when an interrupted run continues
     """
 
     split: str = "train"
@@ -83,9 +84,11 @@ class Options:
     def key(self, source: str | Path, size: int) -> dict[str, Any]:
         """What must be equal for an interrupted run to continue, or a finished one to count as done."""
         chosen = asdict(self)
-        other = () if str(source) == "embedded" else ("held_out", "patches", "patch", "overlap", "seed")
-        for name in ("upsample", "tolerance", *other):
+        embedded = str(source) == "embedded"
+        for name in ("tolerance", *(("upsample",) if embedded else ("held_out", "patches", "patch", "overlap", "seed"))):
             del chosen[name]
+        if not embedded or (self.patch or size) % size:
+            chosen["resize"] = data.RESIZE  # a pack made otherwise is neither continued nor taken for this one
         return {"layout": LAYOUT, "source": fingerprint(source), "size": size, **chosen}
 
 
@@ -123,9 +126,17 @@ def pack(
 
 
 def open_source(source: str | Path, size: int, options: Options) -> Images:
-    """The images to pack. A folder with a folder of the split's name, as ILSVRC has, is read there."""
+    """The images to pack. A folder with a folder of the split's name, as ILSVRC has, is read there.
+
+    Raises ValueError for an option that plays no part in this source and would change what its images are.
+    """
     path = Path(source)
     if str(source) == "embedded":
+        if options.split != "train":
+            raise ValueError(
+                f"split = {options.split!r} of the embedded photographs; allowed: train; remedy: --held-out for those kept "
+                "from training"
+            )
         found = data.embedded(
             size,
             patch=options.patch,
@@ -135,12 +146,38 @@ def open_source(source: str | Path, size: int, options: Options) -> Images:
             held_out=options.held_out,
         )
         return _present_classes(found)
+    if options.held_out:
+        raise ValueError(
+            f"--held-out with {source}; allowed: with the embedded photographs; remedy: --split val, or the folder of the "
+            "images that are kept from training"
+        )
+    if path.suffix == ".npz" and path.is_file() and options.split != "train":
+        raise ValueError(
+            f"split = {options.split!r} of {path}, which has none; allowed: no --split; remedy: give that split's file"
+        )
     keywords: dict[str, Any] = {"upsample": options.upsample, "tolerance": options.tolerance}
-    if path.is_dir() and (path / options.split).is_dir() and not tables(path):
-        path = path / options.split
-    if path.suffix in data.TABLES or (path.is_dir() and tables(path)):
+    if path.suffix in data.TABLES or (path.is_dir() and tables(path, options.split)):
         return parquet(path, size, split=options.split, **keywords)
-    return data.open_images(path, size, **keywords)
+    return data.open_images(_of_split(path, options.split) if path.is_dir() else path, size, **keywords)
+
+
+def _of_split(path: Path, split: str) -> Path:
+    """The folder of the split, or `path` itself if its folders are classes. Raises ValueError where they are other things."""
+    if (path / split).is_dir():
+        return path / split
+    inside = sorted(folder.name for folder in path.iterdir() if folder.is_dir())
+    above = {"Annotations", "Data", "ILSVRC", "ImageSets"}  # ILSVRC's pictures are in ILSVRC/Data/CLS-LOC/train
+    other = bool(inside) and set(inside) <= above | {"CLS-LOC", *data.SPLITS}
+    if other or split not in ("train", path.name):
+        deeper = next((str(found) for depth in (1, 2, 3) for found in path.glob("*/" * depth + split) if found.is_dir()), None)
+        splits = [name for name in inside if name in data.SPLITS]
+        remedy = f"--split {splits[0]}" if splits and not deeper else f"give {deeper or 'the folder that holds the classes'}"
+        listed = ", ".join(inside[:5]) + (", …" if len(inside) > 5 else "") if inside else "pictures alone"
+        raise ValueError(
+            f"{path} has no folder {split!r}, but {listed}; allowed: a folder of the split, or folders that are classes with "
+            f"--split train; remedy: {remedy}"
+        )
+    return path
 
 
 def _present_classes(images: Images) -> Images:
@@ -155,7 +192,7 @@ def _present_classes(images: Images) -> Images:
 
 def _decode_all(images: Images, root: Path, key: Mapping[str, Any], options: Options, workers: int | None) -> None:
     """Every chunk that the journal does not have yet."""
-    root.mkdir(parents=True, exist_ok=True)
+    folders.made(root)
     done, size = _resumed(root, key), rows(images.size)
     broken = {place: reason for part in done.values() for place, reason in part.broken.items()}
     waiting = [number for number in range(-(-len(images) // size)) if number not in done]
@@ -233,7 +270,8 @@ def _check_broken(broken: Mapping[int, str], count: int, tolerance: float, root:
         listed = "; ".join(broken[place] for place in sorted(broken)[:5])
         raise ValueError(
             f"{len(broken)} of {count} images are broken: {listed}; allowed: a share of {tolerance:g}; remedy: see "
-            f"{root / 'broken.json'}; restore them and pack into a new folder, or raise tolerance and run again"
+            f"{root / 'broken.json'}; restore them, or take those that are too small with --upsample, and pack into a new "
+            "folder; or raise --tolerance and run again"
         )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import json
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +28,12 @@ import torch
 from torch import Tensor
 
 from imagenet import order
-from imagenet.data import to_unit
+from imagenet.data import RESIZE, to_unit
 from imagenet.prior import Prior
 from theory.per_image import Basis
 from theory.spectrum import rapsd, rings
+
+log = logging.getLogger(__name__)
 
 LAYOUT = 1  # of the folder; another number is another format
 _KINDS: dict[str, type] = {
@@ -129,6 +132,11 @@ def open_packed(folder: str | Path) -> Packed:
     root = Path(folder)
     meta = _meta(root)
     count, size, names = meta["images"], meta["size"], tuple(meta["class_names"])
+    if meta.get("source") != "embedded" and meta["key"].get("resize") != RESIZE:
+        log.warning(
+            "%s was packed before pictures were resized by an antialiased filter: unless they had %d px, their spectra are "
+            "false at high frequencies; remedy: pack again", root, size
+        )  # fmt: skip
     if count < 2:
         raise ValueError(f"{root} holds {count} images; allowed: ≥ 2; remedy: pack more")
     images = map_images(root, meta)
@@ -158,7 +166,10 @@ def open_packed(folder: str | Path) -> Packed:
 def _meta(root: Path) -> dict[str, Any]:
     if not (root / "meta.json").is_file():
         if (root / JOURNAL).is_file():
-            raise ValueError(f"the pack in {root} is unfinished; allowed: a finished one; remedy: run the same command again")
+            raise ValueError(
+                f"the pack in {root} is unfinished; allowed: a finished one; remedy: give the command that began it once more: "
+                f"python -m imagenet pack … --out {root}"
+            )
         raise FileNotFoundError(f"no pack in {root}; allowed: a folder made by packing; remedy: python -m imagenet pack")
     return read_meta(root)
 

@@ -33,7 +33,7 @@ from theory.spectrum import QUANTISATION_POWER, Rings, rapsd, rings
 log = logging.getLogger(__name__)
 
 BATCH = 64  # images in memory at a time
-_CACHE_VERSION = 1  # of the file's layout and of what R means
+_CACHE_VERSION = 2  # of the file's layout and of what R means; 2: pictures are resized as in ADM
 
 
 class Piece(NamedTuple):
@@ -104,7 +104,7 @@ class Source:
 
 
 def open_source(path: str | Path, size: int | None = None, *, count: int = 64, seed: int = 0, tolerance: float = 1.0) -> Source:
-    """Open images or latents. `size`: side in pixels for images (cropped and box-filtered), None for the size they all have.
+    """Open images or latents. `size`: side in pixels for images (cropped and resized), None for the size they all have.
 
     count and seed are for the embedded photographs; `tolerance`: the share of files that may be broken. Raises ValueError for
     images of several sizes without `size`, for an empty source, and for latents that are not finite or not of one shape.
@@ -321,7 +321,7 @@ def _cached(file: Path, made_from: str) -> Spectra | None:
         log.warning("spectrum cache %s cannot be read (%s): made anew", file, error)
         return None
     if settings.get("fingerprint") != made_from or settings.get("layout") != _CACHE_VERSION:
-        log.warning("spectrum cache %s is stale, its files have changed: made anew", file)
+        log.warning("spectrum cache %s is stale, its files or their resizing have changed: made anew", file)
         return None
     log.info("spectra from the cache %s", file)
     power, means, labels, positions = (

@@ -11,7 +11,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ if TYPE_CHECKING:  # matplotlib is loaded by the functions that draw: a machine 
 
 NOT_RUN = "not run here"
 _LARGEST_SHEET = 1_500_000  # bytes of a sheet of samples in a report
+_ENCODINGS: tuple[dict[str, Any], ...] = (
+    {"format": "PNG"},
+    *({"format": "JPEG", "quality": quality} for quality in (95, 90, 80, 65, 45)),
+)
 
 
 def combine(datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
@@ -240,8 +244,8 @@ def _draw_context(axes: Axes, seen: xr.Dataset) -> None:
             axes.axhline(value, color="grey", linewidth=1, linestyle=style, label=f"{text}, N = {int(data[f'{name}_images'])}")
 
 
-def draw_spectra(dataset: xr.Dataset, sampler: str, budgets: Sequence[int] | None = None) -> Figure:
-    """Left: mean spectra of samples and data. Right: their ratio. A row of panels per model."""
+def draw_spectra(dataset: xr.Dataset, sampler: str, budgets: Sequence[int] | None = None, title: str = "") -> Figure:
+    """Left: mean spectra of samples and data. Right: their ratio. A row of panels per model; `title`: more of what is shown."""
     from matplotlib import pyplot as plt
     from matplotlib.ticker import NullLocator
 
@@ -256,7 +260,7 @@ def draw_spectra(dataset: xr.Dataset, sampler: str, budgets: Sequence[int] | Non
     figure, axes = plt.subplots(
         len(models), 2, figsize=(7.2, 0.6 + 2.5 * len(models)), sharex=True, sharey="col", squeeze=False
     )
-    tones = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, len(shown)))  # light to dark: an order that survives grey
+    tones = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, len(shown)))  # dark to light: an order that survives grey
     for row, model in zip(axes, models, strict=True):
         power = joined["power"].sel(model=model, sampler=sampler, frequency=frequency)
         for k, budget in enumerate(shown):
@@ -277,7 +281,8 @@ def draw_spectra(dataset: xr.Dataset, sampler: str, budgets: Sequence[int] | Non
     axes[-1, 0].xaxis.set_minor_locator(NullLocator())
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize="small")
-    figure.suptitle(sampler)
+    size = int(dataset.attrs["size"])
+    figure.suptitle(", ".join([sampler, f"{size} × {size} px", *([title] if title else [])]))
     return figure
 
 
@@ -285,11 +290,11 @@ def draw_spectra(dataset: xr.Dataset, sampler: str, budgets: Sequence[int] | Non
 
 
 def sheet(columns: Mapping[str, Tensor], rows: Sequence[str], *, zoom: int | None = None, gap: int = 2) -> str:
-    """SVG of images in a table: columns name → uint8 (rows, 3, H, W). One PNG at its own pixels, shown without smoothing.
+    """SVG of images in a table: columns name → uint8 (rows, 3, H, W). One picture at its own pixels, shown without smoothing.
 
     For samples at equal seeds (rows: classes; columns: schedules or budgets) and for steering strips (columns: the factor).
-    zoom: screen px per image px; by default such that an image is about 64 wide. Raises ValueError for shapes that differ, and
-    for a file above 1.5 MB.
+    zoom: screen px per image px; by default such that an image is about 64 wide. A PNG where that stays below 1.5 MB, else a
+    JPEG of the best quality that does. Raises ValueError for shapes that differ, and where no quality does.
     """
     images = list(columns.values())
     shapes = {tuple(image.shape) for image in images}
@@ -305,12 +310,13 @@ def sheet(columns: Mapping[str, Tensor], rows: Sequence[str], *, zoom: int | Non
         for i, picture in enumerate(column):
             top, left = i * (height + gap), j * (width + gap)
             canvas[top : top + height, left : left + width] = picture.permute(1, 2, 0).cpu().numpy()
-    text = _svg(canvas, list(columns), list(rows), (height + gap) * scale, (width + gap) * scale, scale)
-    if len(text) > _LARGEST_SHEET:
-        raise ValueError(
-            f"a sheet of {len(rows)} × {len(images)} images: {len(text)} bytes; allowed: ≤ {_LARGEST_SHEET}; remedy: fewer rows"
-        )
-    return text
+    for settings in _ENCODINGS:
+        text = _svg(canvas, settings, list(columns), list(rows), (height + gap) * scale, (width + gap) * scale, scale)
+        if len(text) <= _LARGEST_SHEET:
+            return text
+    raise ValueError(
+        f"a sheet of {len(rows)} × {len(images)} images: {len(text)} bytes; allowed: ≤ {_LARGEST_SHEET}; remedy: fewer rows"
+    )
 
 
 def steering_strip(images: Tensor, factors: Sequence[tuple[float, float]], rows: Sequence[str]) -> str:
@@ -319,10 +325,18 @@ def steering_strip(images: Tensor, factors: Sequence[tuple[float, float]], rows:
     return sheet({name or "as drawn": column for name, column in zip(names, images, strict=True)}, rows)
 
 
-def _svg(canvas: np.ndarray, columns: list[str], rows: list[str], row_step: int, column_step: int, scale: int) -> str:
-    """The canvas with names above its columns and left of its rows."""
+def _svg(
+    canvas: np.ndarray,
+    encoding: Mapping[str, Any],
+    columns: list[str],
+    rows: list[str],
+    row_step: int,
+    column_step: int,
+    scale: int,
+) -> str:
+    """The canvas with names above its columns and left of its rows; encoding: options of Pillow's `save`."""
     buffer = io.BytesIO()
-    Image.fromarray(canvas).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(canvas).save(buffer, optimize=True, **encoding)
     left, top = (
         8 + 7 * max(len(row) for row in rows),
         22 if max(map(len, columns)) * 7 <= column_step else 22 + 4 * max(map(len, columns)),
@@ -337,12 +351,12 @@ def _svg(canvas: np.ndarray, columns: list[str], rows: list[str], row_step: int,
         texts.append(f'<text x="{x:g}" y="{top - 6}" text-anchor="{anchor}"{turn}>{escape(name)}</text>')
     for k, name in enumerate(rows):
         texts.append(f'<text x="{left - 6}" y="{top + row_step * (k + 0.5) + 4:g}" text-anchor="end">{escape(name)}</text>')
-    png = base64.b64encode(buffer.getvalue()).decode()
+    picture = f"data:image/{encoding['format'].lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
     right = 4 * max(map(len, columns)) if slanted else 4 + column_step - canvas.shape[1] * scale % column_step
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{left + wide + right}" '
         f'height="{top + high + 4}" font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n'
         + "\n".join(texts)
         + f'\n<image x="{left}" y="{top}" width="{wide}" height="{high}" style="image-rendering: pixelated" '
-        f'image-rendering="optimizeSpeed" xlink:href="data:image/png;base64,{png}"/>\n</svg>\n'
+        f'image-rendering="optimizeSpeed" xlink:href="{picture}"/>\n</svg>\n'
     )

@@ -17,6 +17,9 @@ Levels = Literal["own", "sqrt", "linear"]
 _BOUNDS = {  # images are numbered in 64 bits, and so are seeds
     "steps": (1, 1_000_000), "count": (1, 2**40), "batch": (1, 2**31), "first": (0, 2**62), "seed": (0, 2**63 - 1)
 }  # fmt: skip
+_FACTORS = {  # beyond, R(f) lies beneath the 8 bits of pixels, or above any image's, on every ring: schedules no longer change
+    "slope": (0.1, 10.0), "amplitude": (1e-4, 1e4)
+}  # fmt: skip
 IN_TIME = ("Euler", "Heun")  # steps in the interpolant's time, which change with the gauge
 
 
@@ -33,7 +36,7 @@ class Request:
     sampler   a name of `theory.sampler.STEPS`; gamma: of "ancestral" alone, where any but 0 makes the gauge matter
     labels    "balanced": the classes that have training images, in turn; "as data": as frequent as there; or numbers, in turn
     theta     "as trained"; of per-image schedules "drawn" from p(θ | class), which is as trained, "data set", or rows, in turn
-    slope, amplitude   factors on θ's slope and power, of per-image schedules
+    slope, amplitude   factors on θ's slope, 0.1 … 10, and power, 10⁻⁴ … 10⁴, of per-image schedules
     levels    "own": λ(t) of the schedule, in `gauge`; "sqrt", "linear": that form of paper A's variance-preserving or
               -exploding interpolant, noise variance 1 or 3·side², whatever the schedule
     clip      the posterior mean to [−1, 1] in each step
@@ -67,6 +70,13 @@ class Request:
             value = getattr(self, name)
             fits = value in get_args(kind) if isinstance(value, str) else len(value) > 0
             require(fits, f"{name} = {value!r}", f"{', '.join(get_args(kind))}, or a list", "one of them")
+        if not isinstance(self.theta, str):
+            wrong = [number for row in self.theta for number in row if not math.isfinite(number)]
+            require(not wrong, f"θ with {wrong[:3]}", "finite numbers", "correct the rows")
+        for name, (low, high) in _FACTORS.items():
+            value = getattr(self, name)
+            allowed = f"a factor from {low:g} to {high:g}, beyond which schedules no longer change"
+            require(low <= value <= high, f"{name} = {value}", allowed, "1 leaves the image as it is")
         require(self.levels in get_args(Levels), f"levels = {self.levels!r}", ", ".join(get_args(Levels)), "own")
         require(self.gauge in get_args(Gauge), f"gauge = {self.gauge!r}", ", ".join(get_args(Gauge)), "variance preserving")
         require(

@@ -89,10 +89,30 @@ def swept(wildcards):
     return {"steps": PIXEL["switches"]["steps"], "samplers": [PIXEL["switches"]["sampler"]]}
 
 
+# Packs and networks take long, so a comment must not make them anew: their rules watch what the code does, as a parameter.
+# Of all that training imports, these show, count, store or draw, and no weight changes with them.
+_NO_WEIGHT = {f"imagenet/{name}.py" for name in "checkpoint count denoiser failures generate knowledge monitor parts request resume table".split()}
+_NO_WEIGHT |= {"theory/progress.py", "theory/record.py", "theory/sampler.py"}
+
+
+def settings_of_training(path):
+    """The settings file with those it stands on: networks depend on what they say, not on their comments."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except (OSError, yaml.YAMLError) as error:
+        raise WorkflowError(
+            f"imagenet.pixel.settings: {path} cannot be read ({error}); allowed: a YAML file; remedy: correct the path or the file"
+        ) from None
+    for key in ("base", "model"):
+        if isinstance(values, dict) and isinstance(values.get(key), str):
+            values[key] = settings_of_training(os.path.join(os.path.dirname(path), values[key]))
+    return values
+
+
 rule imagenet_pack:
     input:
         data=[] if PIXEL["source"] == "embedded" else [PIXEL["source"]],
-        code=["imagenet/pack.py", "imagenet/data.py", "imagenet/decode.py", "imagenet/table.py"], # as for training
     output:
         f"{RUNS}/{{side}}/meta.json",
     wildcard_constraints:
@@ -102,15 +122,16 @@ rule imagenet_pack:
         size=PIXEL["size"],
         patch=PIXEL["patch"],
         patches=PIXEL["patches_per_photograph"],
-        small="" if PIXEL["source"] == "embedded" else "--upsample", # a few of ImageNet's are smaller than 256 px
+        small="" if PIXEL["source"] == "embedded" else "--upsample", # of ImageNet's, 1 % are smaller than 128 px, most than 512
         side=lambda wildcards: "--held-out" if wildcards.side == "held-out" else "",
         seed=config["seed"],
         folder=lambda wildcards: f"{RUNS}/{wildcards.side}",
+        code=code_digest(project_files("imagenet.pack")),
     log:
         f"{RESULTS}/logs/imagenet/pack-{{side}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/imagenet/pack-{{side}}.tsv"
-    threads: 1
+    threads: 1 if PIXEL["source"] == "embedded" else workflow.cores or 1 # the bytes do not depend on it
     priority: 2
     # A journal is a pack that was interrupted, and goes on; anything else there is of an earlier setting or code.
     shell:
@@ -119,20 +140,19 @@ rule imagenet_pack:
         " {params.side} {params.small} --seed {params.seed} --workers {threads} --out {params.folder:q} > {log:q} 2>&1"
 
 
-# The files a network's weights depend on are listed by hand: a comment elsewhere must not retrain it.
 rule imagenet_train:
     input:
         data=f"{RUNS}/data/meta.json",
-        settings=PIXEL["settings"],
-        code=[f"imagenet/{name}.py" for name in ("blocks", "model", "objective", "order", "schedules")]
-        + ["theory/per_image.py", "theory/philox.py"],
     output:
         f"{RUNS}/{{run}}/{{seed}}/network.pt",
     params:
+        settings=PIXEL["settings"],
+        said=json.dumps(settings_of_training(PIXEL["settings"]), sort_keys=True),
         changes=changes,
         folder=lambda wildcards: f"{RUNS}/{wildcards.run}/{wildcards.seed}",
         data=f"{RUNS}/data",
         device=PIXEL["device"],
+        code=code_digest(file for file in project_files("imagenet.train") if file not in _NO_WEIGHT),
         launcher=launcher(),
         minutes=f"--max-minutes {PIXEL['minutes']}" if PIXEL["minutes"] else "",
     log:
@@ -145,7 +165,7 @@ rule imagenet_train:
         **ON_GPU,
     # Checkpoints are for going on after a kill: kept, they would end a training of changed code before it began.
     shell:
-        "{PYTHON:q} {params.launcher} -m imagenet train {input.settings:q} --data {params.data:q} --out {params.folder:q} --device {params.device}"
+        "{PYTHON:q} {params.launcher} -m imagenet train {params.settings:q} --data {params.data:q} --out {params.folder:q} --device {params.device}"
         " {params.changes} {params.minutes} > {log:q} 2>&1 && rm -rf {params.folder:q}/checkpoints"
 
 
@@ -195,6 +215,7 @@ rule imagenet_evaluate:
         gamma=PIXEL["sweep"]["gamma"],
         seed=lambda wildcards: config["seed"] + int(wildcards.seed), # its own noise: bars over trainings then hold sampling too
         device=PIXEL["device"],
+        quick="--bfloat16 --compile" if ON_GPU else "", # as its training; compiled if there is a compiler
         folder=lambda wildcards: f"{RUNS}/{wildcards.run}/{wildcards.seed}/evaluation",
     log:
         f"{RESULTS}/logs/imagenet/evaluate-{{run}}-{{seed}}.log",
@@ -208,7 +229,7 @@ rule imagenet_evaluate:
         "{PYTHON:q} -m imagenet evaluate {input.network:q} --data {params.data:q} {params.held_out} --out {params.folder:q}"
         " --cache {input.reference:q} --no-pictures --steps {params.steps} --samplers {params.samplers:q} --images {params.images}"
         " --seed-ranges {params.ranges} --extractor {params.extractor:q} --gamma {params.gamma} --seed {params.seed}"
-        " --device {params.device} > {log:q} 2>&1 && rm -f {params.folder:q}/journal.jsonl"
+        " --device {params.device} {params.quick} > {log:q} 2>&1 && rm -f {params.folder:q}/journal.jsonl"
 
 
 def of_runs(runs, file):
@@ -223,7 +244,7 @@ def pixel_entry(runs, *, sweeps=True, networks=()):
     files["checkpoints"] = of_runs([run for run in runs if run["name"] in networks], "network.pt")
     made = [path for kind in ("sweeps", "checkpoints") for of_seeds in files[kind].values() for path in of_seeds.values()]
     data = [f"{RUNS}/data/meta.json", files["reference"], *made]
-    return {"category": "Pixel model", "section": "pixel", "data": data, "files": files}
+    return {"category": "Pixel model", "section": "pixel", "data": data, "files": files, "resources": ON_GPU if networks else {}}
 
 
 EXPERIMENTS["imagenet.few_steps"] = pixel_entry(PIXEL["runs"][:2])
@@ -254,6 +275,8 @@ rule imagenet_gallery:
     benchmark:
         f"{RESULTS}/benchmarks/imagenet/gallery.tsv"
     threads: 1
+    resources:
+        **_gallery["resources"],
     shell:
         "{PYTHON:q} -m imagenet.gallery --settings {params.settings:q} --files {params.files:q} --seed {params.seed}"
         " --out {params.folder:q} --table {output.table:q} > {log:q} 2>&1"

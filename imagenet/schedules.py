@@ -9,6 +9,7 @@ that made the rows of training.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +22,7 @@ from imagenet.settings import Noise
 from theory import per_image
 from theory.curve import Tabulated
 from theory.per_image import Basis, Rule
+from theory.progress import progress
 from theory.schedule import Schedule, VariancePreserving, interpolated_cosine, shifted_cosine
 from theory.spectrum import QUANTISATION_POWER, rings
 
@@ -70,7 +72,9 @@ class Maker:
 
     def _checked(self, power: Tensor, told: Tensor, name: str) -> Tensor:
         _require_finite(power, name, told)
-        rows = torch.cat([self._rows(part) for part in power.split(_ROWS)])
+        parts = power.split(_ROWS)
+        shown = progress(parts, "noise schedules") if len(parts) > 1 else parts  # 1.28 million images of 256 px take minutes
+        rows = torch.cat([self._rows(part) for part in shown])
         bad = ~rows[:, 1:].isfinite() | ~rows[:, :-1].isfinite() | (rows.diff() >= 0)
         if bool(bad.any()):
             image, node = (int(i) for i in bad.nonzero()[0])
@@ -153,6 +157,22 @@ def of_data(noise: Noise, measured: Measured) -> Schedules:
     if noise.parametric:
         return Schedules(rows=maker.from_theta(torch.as_tensor(measured.theta)))
     return Schedules(rows=maker.from_power(torch.as_tensor(measured.power)))
+
+
+def identity(noise: Noise, measured: Measured) -> str:
+    """A digest of the spectra that the schedules are made of; empty where they are made of none.
+
+    Of what is stored, bit by bit, not of means over it, whose last digits depend on the number of threads.
+    """
+    if noise.kind != "spectral":
+        return ""
+    hashed = hashlib.blake2b(digest_size=8)
+    told = noise.level == "image" and noise.parametric
+    for values in (measured.theta if told else measured.power, measured.basis.mean, measured.basis.components):
+        hashed.update(np.ascontiguousarray(np.asarray(values), dtype="<f8").data)
+    if noise.mean_colour:
+        hashed.update(f"{measured.mean_colour_power:.6g}".encode())
+    return hashed.hexdigest()
 
 
 def mean_theta(measured: Measured) -> Tensor:

@@ -36,6 +36,8 @@ Level = Literal["image", "data set"]
 
 _LARGEST = 65_536  # of a side in px, and of every width and count of a network
 _MOST_IMAGES = 2**24  # of a step
+_MOST_BIAS = 30.0  # λ of every schedule is within ± 30: beyond, the weighting is one and the same function of λ, up to a factor
+_LEAST_EPSILON = 1e-6  # of a window, whose ends are then 14 units of λ beyond the spectrum: noise alone, and images alone
 
 
 class SettingsError(ValueError):
@@ -121,7 +123,10 @@ class Noise:
 
     def __post_init__(self) -> None:
         for name in ("base_resolution", "base_at_data", "base_at_noise"):
-            _require(getattr(self, name) >= 1, f"noise.{name} = {getattr(self, name)}", "≥ 1 px", "the paper's value")
+            side = getattr(self, name)
+            _require(1 <= side <= _LARGEST, f"noise.{name} = {side}", f"1 … {_LARGEST} px", "the paper's value")
+        near = f"noise.epsilon = {self.epsilon}"
+        _require(not 0 < self.epsilon < _LEAST_EPSILON, near, f"{_LEAST_EPSILON:g} ≤ ε < ½", "0.01")
         _require(self.shape in SHAPES, f"noise.shape = {self.shape!r}", ", ".join(SHAPES), "one of them")
         Rule(self.shape, self.epsilon, self.evenness)
 
@@ -151,6 +156,12 @@ class Objective:
     def __post_init__(self) -> None:
         allowed = ("velocity", "data", "noise")
         _require(self.prediction in allowed, f"objective.prediction = {self.prediction!r}", ", ".join(allowed), "velocity")
+        _require(
+            self.bias is None or abs(self.bias) <= _MOST_BIAS,
+            f"objective.bias = {self.bias}",
+            f"−{_MOST_BIAS:g} … {_MOST_BIAS:g}, where schedules have their λ",
+            "leave it out for SiD2's, by resolution",
+        )
         _require(0 <= self.label_drop < 1, f"objective.label_drop = {self.label_drop}", "0 ≤ label_drop < 1", "0.1")
 
     def bias_at(self, resolution: int) -> float:
@@ -203,7 +214,8 @@ class Training:
         _require(self.clip > 0, f"training.clip = {self.clip}", "> 0", "1.0; .inf for none")
         _require(self.warm_up >= 0, f"training.warm_up = {self.warm_up}", "≥ 0 steps", "0 for none")
         _require(all(0 <= beta < 1 for beta in self.betas), f"training.betas = {list(self.betas)}", "0 ≤ β < 1", "[0.9, 0.99]")
-        _require(self.weight_decay >= 0, f"training.weight_decay = {self.weight_decay}", "≥ 0", "0")
+        decay = self.weight_decay
+        _require(0 <= decay < math.inf, f"training.weight_decay = {decay}", "finite and ≥ 0", "0")
 
 
 @dataclass(frozen=True)
@@ -227,12 +239,13 @@ Record = TypeVar("Record")
 
 
 def read(path: str | Path, changes: Sequence[str] = ()) -> Run:
-    """The run in a YAML or JSON file, after `changes` such as "training.steps=100".
+    """The run in a YAML or JSON file, after `changes` such as "training.steps=100" or "model=PATH".
 
-    Raises SettingsError for a file that is absent or not a mapping, an unknown or missing key, a value of the wrong kind.
+    A path among the changes is seen from here, or else, as in the file, from the file's folder. Raises SettingsError for a
+    file that is absent or not a mapping, an unknown or missing key, a value of the wrong kind.
     """
     values = load(path)
-    _apply(values, changes)
+    _apply(values, changes, Path(path).parent)
     return build(Run, values, str(path))
 
 
@@ -243,8 +256,8 @@ def changed(run: Run, changes: Sequence[str]) -> Run:
     return build(Run, values, run.name)
 
 
-def _apply(values: dict[str, Any], changes: Sequence[str]) -> None:
-    """Set section.key=value in a mapping of sections."""
+def _apply(values: dict[str, Any], changes: Sequence[str], beside: Path = Path()) -> None:
+    """Set section.key=value in a mapping of sections; model=PATH reads the file, here or in the folder `beside`."""
     for change in changes:
         key, equals, text = change.partition("=")
         _require(bool(equals and key), f"change {change!r}", "section.key=value", "such as training.steps=100")
@@ -255,6 +268,8 @@ def _apply(values: dict[str, Any], changes: Sequence[str]) -> None:
             _require(isinstance(inner, dict), f"change {change!r}: {name} is not a section", "a section", "check the key")
             section = inner
         section[last] = _value(text)
+        if key == "model" and isinstance(section[last], str):
+            section[last] = load(next((place for place in (Path(text), beside / text) if _is_file(place)), text))
 
 
 def load(path: str | Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -263,9 +278,7 @@ def load(path: str | Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     `within`: the files that are being read and need this one.
     """
     file = Path(path)
-    there = False
-    with contextlib.suppress(OSError):  # a name that is too long is no file either
-        there = file.is_file()
+    there = _is_file(file)
     _require(not (there and file.resolve() in within), f"{file} needs itself as base or model", "no circle", "remove it")
     _require(there, f"settings {file} do not exist", "a .yaml or .json file", "check the path; see config/runs")
     values = _parse(file)
@@ -276,6 +289,14 @@ def load(path: str | Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     if isinstance(values.get("model"), str):
         values["model"] = load(file.parent / values["model"], (*within, file.resolve()))
     return values
+
+
+def _is_file(path: Path) -> bool:
+    """False for a name that is too long, or that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _parse(file: Path) -> Any:

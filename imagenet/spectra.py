@@ -12,7 +12,8 @@ robust fit of log R against log f over rings 1 … nyquist (every octave the sam
 The error bar of a photograph is the standard error from resampling its patches with replacement: how much the
 slope would differ had other patches of the SAME photograph been taken. Patches share scene, lens and JPEG, so it says
 nothing about other photographs; the error of the mean slope is the spread over photographs instead. Where a class
-holds one image, its bar is the jackknife over bands of frequency.
+holds one image, its bar is the jackknife over bands of frequency. Patches, bands and photographs are few: k is Student's, and a
+claim on each photograph is judged by the one that decides it, k allowing for how many there are.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from imagenet.data import PHOTOGRAPHS, Images, open_images, to_unit
-from theory.ledger import Claim, Row, Verdict
+from theory.ledger import Claim, Row, Verdict, decisive, student_k
 from theory.ledger import judge as verdict
 from theory.progress import progress
 from theory.record import MARKERS
@@ -104,6 +105,7 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
             "slope_error": (by_name, np.array(errors), {"meaning": "one standard error, over patches"}),
             "log_amplitude": (by_name, law.log_amplitude.numpy(), {"meaning": "log power of the line at f = 1"}),
             "patches": (by_name, [len(group) for group in groups]),
+            "freedom": (by_name, [_freedom(len(group), table.nyquist) for group in groups], {"meaning": "of slope_error"}),
         },
         coords={
             by_name: list(names.values()),
@@ -131,6 +133,12 @@ def _bootstrap(power: torch.Tensor, size: int, resamples: int, stream: Stream) -
     return float(slopes.std()) * (count / (count - 1)) ** 0.5
 
 
+def _freedom(patches: int, nyquist: int) -> int:
+    """Degrees of freedom of a bar: over patches, or for a single one over the bands of ¼ octave that `fit_power_law` makes."""
+    bands = np.unique(np.floor(4 * np.log2(np.arange(1, nyquist + 1)) + 0.5))
+    return (patches if patches > 1 else len(bands)) - 1
+
+
 def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> list[Row]:
     """Margins as published (head of the module); a mean of fewer than two photographs has no error: undecided."""
     field = float(predicted["slope"])
@@ -154,22 +162,23 @@ def _mean_row(claim: Claim, measured: xr.Dataset, field: float) -> Row:
     standard_error = float(measured["slope"].std(ddof=1)) / count**0.5
     text = f"{mean:.2f} ± {standard_error:.2f} over {count} photographs"
     error = abs(mean - field)
-    return Row(claim, f"{field:.2f}", text, error, MARGIN, verdict(error, MARGIN, standard_error))
+    found = verdict(error, MARGIN, standard_error, k=student_k(count - 1))
+    return Row(claim, f"{field:.2f}", text, error, MARGIN, found)
 
 
 def _each_row(claim: Claim, measured: xr.Dataset, centre: float, margin: float) -> Row:
-    """Judged by the photograph farthest from the centre."""
+    """Judged by the photograph that decides: one that is outside, error bar included, or else the one nearest to being so."""
     predicted = f"{centre:.2f} ± {margin:.2f}"
     if not measured.sizes["photograph"]:
         return Row(claim, predicted, "no photographs", float("nan"), margin, Verdict.UNDECIDED)
-    distance = abs(measured["slope"] - centre)
-    worst = measured.isel(photograph=int(np.argmax(distance.values)))
-    inside = int((distance <= margin).sum())
-    slope, standard_error = float(worst["slope"]), float(worst["slope_error"])
-    name = worst["photograph"].item()
-    text = f"{inside} of {len(distance)} inside; farthest: {name}, {slope:.2f} ± {standard_error:.2f}"
-    error = abs(slope - centre)
-    return Row(claim, predicted, text, error, margin, verdict(error, margin, standard_error))
+    distance = abs(measured["slope"] - centre).values
+    bars = measured["slope_error"].values
+    allowed = bars * [student_k(int(freedom), len(bars)) for freedom in measured["freedom"].values]  # each has its own k
+    (worst,) = decisive(distance, margin, allowed, k=1.0)
+    name, slope = measured["photograph"].values[worst], float(measured["slope"][worst])
+    text = f"{int((distance <= margin).sum())} of {len(distance)} inside; {name} decides, {slope:.2f} ± {bars[worst]:.2f}"
+    error = float(distance[worst])
+    return Row(claim, predicted, text, error, margin, verdict(error, margin, float(allowed[worst]), k=1.0))
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

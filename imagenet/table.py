@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from imagenet.data import TABLES, TOLERANCE, Images
+from imagenet.data import SPLITS, TABLES, TOLERANCE, Images
 
 
 class Table(Protocol):
@@ -33,9 +34,19 @@ class Table(Protocol):
 
 
 def tables(path: Path, split: str = "train") -> list[Path]:
-    """The table files under `path`, of the split if their names (train-00000-of-00294.parquet) or folders say one."""
+    """The table files under `path`, of the split if their names (train-00000-of-00294.parquet) or folders say one.
+
+    All of them if nothing says so. Raises ValueError where other splits are named, or another split than train was asked for.
+    """
     files = sorted(file for file in path.rglob("*") if file.suffix in TABLES and file.is_file())
-    mine = [file for file in files if file.name.startswith(split) or split in file.relative_to(path).parts[:-1]]
+    words = [{*file.relative_to(path).parts[:-1], *re.split(r"[-_.]", file.stem)} for file in files]
+    mine = [file for file, said in zip(files, words, strict=True) if file.name.startswith(split) or split in said]
+    known = sorted(set().union(*words) & SPLITS)
+    if files and not mine and (known or split not in ("train", path.name)):
+        raise ValueError(
+            f"no table in {path} is of split = {split!r}; allowed: {', '.join(known) or 'train, which takes all here'}; "
+            f"remedy: --split {known[0] if known else 'train'}, or the folder of one split"
+        )
     return mine or files
 
 

@@ -10,12 +10,14 @@ step whose gradient is not finite changes nothing; after five in a row training 
 between the log's intervals. The folder of a training holds
 
     run.json, metrics.jsonl      settings; a line per interval (`imagenet.monitor`)
+    changes.jsonl                settings that were changed on the way, if any were (`imagenet.checkpoint.TOLD`)
     checkpoints/                 the last few (`imagenet.checkpoint`)
     samples/step-….png           the same noise drawn through the averaged network as it learns
     averages/step-….pt           power averages, if training.post_hoc_every is set (`imagenet.ema`)
     nonfinite/step-….json        images, times and λ of a step that was skipped
     network.pt                   the averaged weights, when training is finished
     knowledge.npz, prior.npz     what generation needs of the data (`imagenet.knowledge`)
+    .lock                        held while a process trains here (`imagenet.folders`)
 """
 
 from __future__ import annotations
@@ -32,22 +34,24 @@ from pathlib import Path
 
 import torch
 
-from imagenet import checkpoint, count, distributed, ema, monitor, order, settings
+from imagenet import checkpoint, count, distributed, ema, folders, monitor, order, settings
 from imagenet.checkpoint import Checkpoint, Weights
 from imagenet.distributed import Sharding, World
+from imagenet.failures import of_compiler, out_of_memory
 from imagenet.feed import Batch, Feed
 from imagenet.knowledge import Knowledge
 from imagenet.model import ResidualUViT
 from imagenet.packed import Packed
+from imagenet.resume import agreed
 from imagenet.settings import Run
-from imagenet.trainer import Trainer, learning_rate, of_compiler, out_of_memory
+from imagenet.trainer import Trainer, learning_rate
 from theory import record
 
 log = logging.getLogger(__name__)
 
 MOST_SKIPPED = 5  # steps in a row without a finite gradient
 _MOST_DUMPED = 20
-AVERAGES = "averages"
+AVERAGES, CHANGES = "averages", "changes.jsonl"
 
 
 class TrainingError(RuntimeError):
@@ -75,18 +79,20 @@ def train(
     """Train, or continue, in `folder`; return network.pt when finished, or the last checkpoint when `max_minutes` were over.
 
     `checkpoint.load_network` reads either. `resume=False` begins anew, removing the checkpoints there. Under torchrun every
-    process calls this. Raises ValueError (settings, data, device, checkpoint) before work begins; TrainingError when training
-    cannot go on, CheckpointError when a checkpoint cannot be written; Terminated after SIGTERM. All say what to do.
+    process calls this. Raises ValueError (settings, data, device, folder, checkpoint) before work begins; TrainingError when
+    training cannot go on, CheckpointError when a checkpoint cannot be written; Terminated after SIGTERM. All say what to do.
     """
     if max_minutes is not None and not max_minutes > 0:
         raise ValueError(f"max_minutes = {max_minutes}; allowed: > 0; remedy: leave it out for no limit")
+    folders.refuse_pack(Path(folder))
     deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     world = distributed.world(device)
     try:
         with _termination() as told:
             session = Session(Trainer(run, packed, world, sharding), Path(folder))
-            session.begin(resume)
-            return session.loop(told.is_set, lambda: time.monotonic() >= deadline)
+            with folders.alone(Path(folder), world):
+                session.begin(resume)
+                return session.loop(told.is_set, lambda: time.monotonic() >= deadline)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, TrainingError) or not out_of_memory(error):
             raise
@@ -118,25 +124,37 @@ class Session:
         self.flop = float(count.training_flop(counted, self.run.training.recompute))
 
     def begin(self, resume: bool) -> None:
-        """Continue from the last checkpoint of the folder, if there is one; or remove what is there and begin anew."""
+        """Continue from the last checkpoint of the folder, if there is one; or, unless `resume`, remove it and begin anew."""
         trainer = self.trainer
         if self.first and not resume:
             checkpoint.thin(self.folder, 0)
             snapshots = (self.folder / AVERAGES).glob("*.pt")
-            for old in (self.folder / checkpoint.FINISHED, self.folder / monitor.METRICS, *snapshots):
+            for old in (*(self.folder / name for name in (checkpoint.FINISHED, monitor.METRICS, CHANGES)), *snapshots):
                 old.unlink(missing_ok=True)
         self.wait()
-        found = checkpoint.latest(self.folder)
+        found = agreed(self.folder, trainer.world, self.run, trainer.packed.fingerprint, trainer.spectra)
         if found is not None:
             saved, path = found
             trainer.set_state(saved, str(path))
             log.info("%s: continuing from %s, step %d of %d", self.run.name, path, trainer.step, self.run.training.steps)
+            self.tell(checkpoint.changes(saved, self.run))
+            if self.first and trainer.spectra and not saved.spectra:
+                log.warning(
+                    "%s: an earlier version wrote %s, without its spectra: see to it that they are these", self.run.name, path
+                )
         if self.first:
             if trainer.step < self.run.training.steps:  # of a shorter training that goes on: it would pass for this one's
                 (self.folder / checkpoint.FINISHED).unlink(missing_ok=True)
             text = json.dumps(settings.as_dict(self.run), indent=1, ensure_ascii=False)
             record.atomic_text(self.folder / "run.json", text + "\n")
             Knowledge.of(trainer.packed).save(self.folder)
+
+    def tell(self, changes: list[str]) -> None:
+        """That training goes on with other settings: in the log, and in a line of changes.jsonl."""
+        if changes and self.first:
+            log.warning("%s: from step %d on, other settings: %s", self.run.name, self.trainer.step, "; ".join(changes))
+            with (self.folder / CHANGES).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": self.trainer.step, "old and new": changes}, ensure_ascii=False) + "\n")
 
     def loop(self, told: Callable[[], bool], late: Callable[[], bool]) -> Path:
         """Until the last step, or until told to stop or late; see `train`."""
@@ -155,14 +173,22 @@ class Session:
                     ticker.loss(self.report(journal))
                 ticker.tick(step)
                 if training.post_hoc_every and step % training.post_hoc_every == 0:
-                    self.keep_averages()
+                    self.aside(self.keep_averages)
                 if step % training.sample_every == 0:
-                    self.draw_samples()
+                    self.aside(self.draw_samples)
                 if step % training.checkpoint_every == 0 or final:
-                    self.save()
+                    self.aside(self.save)
                 if not final and world.any(told() or late()):
                     return self.interrupted(world.any(told()))
         return self.finish()
+
+    def aside(self, act: Callable[[], object]) -> None:
+        """Do what is no step: its time does not count in their speed, and steps under way on a GPU do, so they end first."""
+        device = self.trainer.world.device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        with self.clock.stopped():
+            act()
 
     def guarded(self, batch: Batch) -> None:
         """A step; without the compiler from the first step on at which that fails."""
@@ -187,8 +213,9 @@ class Session:
             if self.in_a_row >= MOST_SKIPPED:
                 raise TrainingError(
                     f"the gradient was not finite in {self.in_a_row} steps in a row, up to step {step}; allowed: fewer than "
-                    f"{MOST_SKIPPED}; images and noise levels are in {where}; remedy: a lower training.learning_rate, a longer "
-                    "training.warm_up, or precision float32, from the last checkpoint"
+                    f"{MOST_SKIPPED}; images and noise levels are in {where}; remedy: the same command with --set "
+                    f"training.learning_rate={self.run.training.learning_rate / 2:g}, a longer training.warm_up, a smaller "
+                    "training.clip, or training.precision=float32 continues from the last checkpoint"
                 )
             seen = f"; see {where}" if where.is_file() else ""
             log.warning("step %d is skipped: its gradient is not finite (%d so far)%s", step, self.trainer.skipped, seen)
@@ -238,7 +265,7 @@ class Session:
     def interrupted(self, terminated: bool) -> Path:
         """Save; raise Terminated if it was a signal, and not the time that ran out."""
         step, path = self.trainer.step, checkpoint.path_of(self.folder, self.trainer.step)
-        if not path.is_file():
+        if self.trainer.world.any(self.first and not path.is_file()):  # as the first one sees it: saving takes them all
             self.save()
         if terminated:
             raise Terminated(path)
@@ -260,7 +287,9 @@ class Session:
         averages = {name: trainer.gathered(average.values) for name, average in trainer.powers.items()}
         if self.first:
             values, data = settings.as_dict(self.run), trainer.packed.fingerprint
-            snapshot = Checkpoint(values, trainer.classes, data, trainer.step, empty, empty, averages=averages)
+            snapshot = Checkpoint(
+                values, trainer.classes, data, trainer.step, empty, empty, averages=averages, spectra=trainer.spectra
+            )
             checkpoint.write(self.folder / AVERAGES / f"step-{trainer.step:08d}.pt", snapshot)
 
     def draw_samples(self) -> None:
@@ -305,7 +334,7 @@ def post_hoc(folder: str | Path, length: float, step: int | None = None) -> Chec
             yield from (saved.averages[name] for name in last.averages)
 
     weights = ema.combined(snapshots(), ema.combination(profiles, wanted))
-    return Checkpoint(last.run, last.classes, last.data, int(wanted.step), Weights(), weights)
+    return Checkpoint(last.run, last.classes, last.data, int(wanted.step), Weights(), weights, spectra=last.spectra)
 
 
 def _memory_advice(world: World, run: Run) -> str:

@@ -22,6 +22,7 @@ from imagenet.distributed import Sharding, World
 from imagenet.feed import Batch, Feed
 from imagenet.model import ResidualUViT
 from imagenet.packed import Packed
+from imagenet.schedules import identity
 from imagenet.settings import Run
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Trainer:
         training = run.training
         self.run, self.world, self.packed = run, world, packed
         self.classes = len(packed.class_names)
+        made_of = identity(run.noise, packed)
+        self.spectra = f"taper {packed.taper or 'none'}, {made_of}" if made_of else ""  # another is another training
         self.feed = Feed.of(run, packed, *world.part(training.batch))
         self.micro_batch = _micro_batch(run, self.feed.count, world)
         self.network = ResidualUViT(run.model, self.classes, run.objective.told, run.seed).to(world.device).train()
@@ -153,6 +156,7 @@ class Trainer:
             optimizer=moments | {"step": counts},
             averages={name: self.gathered(average.values) for name, average in self.powers.items()},
             skipped=self.skipped,
+            spectra=self.spectra,
         )
 
     def gathered(self, parts: list[Tensor]) -> Weights:
@@ -162,7 +166,7 @@ class Trainer:
 
     def set_state(self, saved: Checkpoint, name: str) -> None:
         """The reverse of `state`. Raises CheckpointError where settings, data, names or shapes differ."""
-        checkpoint.check_same(saved, name, self.run, self.classes, self.packed.fingerprint)
+        checkpoint.check_same(saved, name, self.run, self.classes, self.packed.fingerprint, self.spectra)
         learned = dict(zip(self.names, self.parameters, strict=True))
         filled = {f"average {key}": (saved.averages.get(key, {}), average.values) for key, average in self.powers.items()}
         filled |= {"model": (saved.model, self.parts), "ema": (saved.ema, self.average.values)}
@@ -201,14 +205,3 @@ def compile_blocks(network: ResidualUViT) -> None:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * len(blocks))
     for block in blocks:
         block.forward = torch.compile(block.forward, dynamic=False)
-
-
-def of_compiler(error: BaseException) -> bool:
-    """Whether torch's compiler, or one that it calls, is what failed."""
-    return any(kind.__module__.startswith(("torch._dynamo", "torch._inductor", "triton")) for kind in type(error).__mro__)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """CUDA's kind of error, the message of its driver or libraries, or that of the processor's allocator."""
-    said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in said)

@@ -34,11 +34,11 @@ from imagenet.data import to_unit
 from imagenet.denoiser import Guidance, NetworkDenoiser
 from imagenet.discretisation import euler_power
 from imagenet.evaluate import Sweep, sweep
-from imagenet.few_steps import TIMED, compared, over_seeds, ratio, step_ticks
 from imagenet.generate import Generator, Source, load_generator
 from imagenet.packed import Packed, open_packed
 from imagenet.request import Request
 from imagenet.schedules import ends
+from imagenet.sweeps import TIMED, compared, over_seeds, ratio, step_ticks
 from theory.ledger import Claim, Row, student_k
 from theory.ledger import judge as verdict
 from theory.philox import DeviceStream
@@ -47,6 +47,7 @@ from theory.schedule import Gauge, Schedule, variance_exploding_flow, variance_p
 from theory.spectrum import rapsd, rings
 
 GAUGES: dict[str, Gauge] = {"VP": "variance preserving", "VE": "variance exploding"}
+BATCH = 250  # images through a network at a time, as in a sweep
 _SOURCE = "arXiv 2501.00988, abstract and its experiments on images"
 _HERE = (
     "the baseline networks of the configuration, no class asked for; constant denoising, linear form, Euler; fewest steps tried"
@@ -121,14 +122,17 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
 def _estimate(generator: Generator, packed: Packed, at: torch.Tensor, t: float, seed: int) -> torch.Tensor:
     """Mean R(f) of the network's estimates of the images `at`, seen through VE at t without a class: (K + 1,)."""
     flow, device = _flow("VE", packed.size), generator.device
-    x = to_unit(packed.take(at)[0]).to(device)
-    z = DeviceStream(seed, ("two levels",), device).normal(len(x), tuple(x.shape[1:]))
-    labels = torch.full((len(x),), generator.classes, device=device)
-    start, end = ends(generator.schedule(Request(), 0, packed.labels[at].to(device)), len(x), device)
-    told = NetworkDenoiser(generator.network, generator.run.objective.prediction, labels, start, end, generator.classes)
-    signal, noise = flow.signal(t), flow.noise(t)
-    estimate = told(signal.float() * x + noise.float() * z, signal.to(device), noise.to(device))
-    return rapsd(estimate, packed.taper).double().mean(0).cpu()
+    signal, noise = (value.to(device) for value in (flow.signal(t), flow.noise(t)))
+    stream, first, power = DeviceStream(seed, ("two levels",), device), 0, torch.zeros(1, dtype=torch.float64)
+    for part in at.split(BATCH):
+        x = to_unit(packed.take(part)[0]).to(device)
+        z = stream.normal(len(x), tuple(x.shape[1:]), first)
+        labels = torch.full((len(x),), generator.classes, device=device)
+        start, end = ends(generator.schedule(Request(), first, packed.labels[part].to(device)), len(x), device)
+        told = NetworkDenoiser(generator.network, generator.run.objective.prediction, labels, start, end, generator.classes)
+        power = power + rapsd(told(signal.float() * x + noise.float() * z, signal, noise), packed.taper).double().sum(0).cpu()
+        first += len(x)
+    return power / len(at)
 
 
 def metric_band(dataset: xr.Dataset) -> tuple[int, int]:

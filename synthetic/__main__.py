@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import matplotlib as mpl
+from matplotlib import pyplot as plt
 
 from synthetic import compare, user_input
 from theory import record
@@ -22,14 +23,14 @@ def main() -> None:
 @click.option("--sigmas", multiple=True, help="noise levels, noise first: a comma list or a file; may be repeated")
 @click.option("--entry", multiple=True, help="module:object, a Schedule or a callable that returns levels; may be repeated")
 @click.option("--dim", default="1e6", show_default=True, help="dimension d")
-@click.option("--steps", default=16, show_default=True, type=click.IntRange(min=1), help="number of steps N")
+@click.option("--steps", default=16, show_default=True, type=int, help=f"number of steps N, 1 to {user_input.MOST_STEPS}")
 @click.option("--step", "step_name", default="DDIM", show_default=True, help=", ".join(STEPS))
 @click.option("--law", default="gm", show_default=True, help="gm, or a YAML or JSON file (see synthetic/user_input.py)")
 @click.option(
     "--window",
     default=0.02,
     show_default=True,
-    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    type=click.FloatRange(1e-12, 0.5, max_open=True),
     help="ε of the noise window of adapted schedules: about the error that no number of steps removes",
 )
 @click.option("--kappa", default=3.0, show_default=True, type=click.FloatRange(0, min_open=True), help="κ of paper A's clocks")
@@ -59,6 +60,9 @@ def compare_command(
     Names, lists of levels and entries may be mixed; a list brings its own number of steps.
     """  # fmt: skip
     mpl.use("Agg")  # no display
+    user_input.number_of_steps(steps)
+    for name, value in (("window", window), ("kappa", kappa), ("epsilon", 1.0 if epsilon is None else epsilon)):
+        user_input.finite(value, f"--{name}")
     target = user_input.read_law(law, user_input.dimension(dim))
     scales = target.scales(window)
     candidates = user_input.named_schedules(schedules, scales, window, kappa) if schedules else []
@@ -77,9 +81,16 @@ def compare_command(
     step = user_input.named_step(step_name)
     results = compare.compare(target, candidates, step, steps, epsilon)
     click.echo(compare.as_text(compare.table(results, epsilon)))
-    with record.style():
-        record.save_figure(compare.draw(target, candidates, results, step, step_name), out / "compare.svg")
-    record.atomic_text(out / "compare.csv", compare.as_csv(results))
+    try:
+        with record.style():
+            figure = compare.draw(target, candidates, results, step, step_name)
+            record.save_figure(figure, out / "compare.svg")
+            plt.close(figure)
+        record.atomic_text(out / "compare.csv", compare.as_csv(results))
+    except OSError as error:
+        raise user_input.InputError(
+            f"--out {out}: {error}; allowed: a folder that can be written, on a disk with room; remedy: another --out"
+        ) from error
     click.echo(f"{out / 'compare.svg'}, {out / 'compare.csv'}")
 
 

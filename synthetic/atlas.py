@@ -26,7 +26,7 @@ from synthetic.atlas_figure import drawn
 from synthetic.families import STEEP, Scales, entries
 from theory import cost, feature, growth, oracle, program, reduction
 from theory.growth import Case
-from theory.ledger import Claim, Row, Verdict
+from theory.ledger import Claim, Row, decisive, student_k
 from theory.ledger import judge as verdict
 from theory.progress import progress
 from theory.reduction import Line
@@ -239,12 +239,12 @@ def _efficiency(settings: Mapping[str, Any]) -> xr.Dataset:
             pair = (scales.large, scales.small)
             best[j, k] = oracle.free_grid(pair, weights, n).error
             levels = cost.geodesic(pair, weights, 0.0, 1e6 * math.sqrt(scales.large), n + 1)[1:]
-            geodesic[j, k] = np.mean(oracle.missing_spread(pair, levels))
+            geodesic[j, k] = np.mean(cost.missing_spread(pair, levels))
             for i in range(len(names)):
                 schedule = cases[i * width + j].schedule
                 if n % 2 == 0 or not schedule.kinks:
                     levels = schedule.noise_to_signal(grid(n)).numpy()
-                    error[i, j, k] = np.mean(oracle.missing_spread(pair, levels))
+                    error[i, j, k] = np.mean(cost.missing_spread(pair, levels))
     where = ("oracle_dim", "count")
     return xr.Dataset(
         {
@@ -324,25 +324,21 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
 def _exponents(
     claim: Claim, data: xr.Dataset, schedules: tuple[str, ...], methods: tuple[str, ...], expected: float, margin: float
 ) -> Row:
-    """Worst exponent of d among the schedules and methods; error bar of its fit."""
+    """The exponent of d, among the schedules and methods, that decides; Student's k of a line through `points`."""
     pairs = [(s, m) for s in schedules for m in methods if m in data.integrator.values]
-    fits = [
-        (float(data.exponent.sel(schedule=s, integrator=m)), float(data.exponent_error.sel(schedule=s, integrator=m)))
-        for s, m in pairs
-    ]
-    gaps = np.array([abs(a - expected) for a, _ in fits])
-    texts = [f"{s}, {m}: {a:.4f} ± {b:.4f}" for (s, m), (a, b) in zip(pairs, fits, strict=True)]
-    if not fits or np.isnan(gaps).any():
-        return Row(claim, f"exponent {expected:.4f}", "; ".join(texts) or "—", math.nan, margin, Verdict.UNDECIDED)
-    worst = int(np.argmax(gaps))
-    return Row(
-        claim,
-        f"exponent {expected:.4f}",
-        "; ".join(texts),
-        gaps[worst],
-        margin,
-        verdict(float(gaps[worst]), margin, fits[worst][1]),
+    if not pairs:
+        return Row(claim, f"exponent {expected:.4f}", "—", math.nan, margin, verdict(math.nan, margin))
+    fits = [data.sel(schedule=s, integrator=m) for s, m in pairs]
+    found, bars = np.array([fit.exponent.item() for fit in fits]), np.array([fit.exponent_error.item() for fit in fits])
+    points = [int(fit.points) for fit in fits]
+    reach = bars * [student_k(max(1, n - 2)) for n in points]
+    text = "; ".join(
+        f"{s}, {m}: {a:.4f} ± {b:.4f} ({n} points)" for (s, m), a, b, n in zip(pairs, found, bars, points, strict=True)
     )
+    gaps = np.abs(found - expected)
+    (worst,) = decisive(gaps, margin, reach, k=1)
+    decided = verdict(float(gaps[worst]), margin, float(reach[worst]), k=1)
+    return Row(claim, f"exponent {expected:.4f}", text, float(gaps[worst]), margin, decided)
 
 
 def _log_uniform(claim: Claim, data: xr.Dataset) -> Row:

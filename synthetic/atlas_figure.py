@@ -21,6 +21,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from theory import record
 from theory.record import LINES, MARKERS
@@ -50,12 +51,7 @@ def _draw_growth(ax: Axes, data: xr.Dataset, settings: Mapping[str, Any]) -> Non
         ax.plot(data.dim[fitted], row.fitted[fitted], color=f"C{k}", linestyle=LINES[k])
         seen = np.flatnonzero(np.isfinite(row.steps_needed.values))
         if len(seen):
-            law = {
-                "power": f" ∝ d^{float(row.exponent):.3f}",
-                "log": f" + {float(row.per_decade):.1f} a decade",
-                "constant": " constant",
-            }.get(str(row.best.values), "")
-            names.append((float(row.steps_needed[seen[-1]]), float(data.dim[seen[-1]]), name + law, k))
+            names.append((float(row.steps_needed[seen[-1]]), float(data.dim[seen[-1]]), f"{name}: {_law_text(row)}", k))
     place = -math.inf
     for height, dim, text, k in sorted(names):
         place = max(math.log10(height), place + 0.17)
@@ -144,18 +140,20 @@ def headline(measured: xr.Dataset, epsilon: float, fit_from: float, method: str 
         ax.annotate(text, where, va="center", color=f"C{k}", annotation_clip=False)
     ax.set(xscale="log", yscale="log", xlabel="dimension d", ylabel=f"{method} steps for an error below {100 * epsilon:g} %")
     ax.set_xticks(dims[:: max(1, len(dims) // 6)])
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
     return figure
 
 
 def _law_text(row: xr.Dataset) -> str:
-    """The growth law that AICc chose; "flat" and the exponent where that is below .02, under 5 % a decade."""
+    """The growth law that AICc chose, its rate beside it; "flat" where it grows by less than d^.02, under 5 % a decade."""
     exponent, best = float(row.exponent), str(row.best.values)
-    if best == "constant":
-        return "constant"
-    if abs(exponent) < 0.02:
-        return f"flat, $d^{{{exponent:.3f}}}$"
-    return f"{float(row.per_decade):+.1f} a decade" if best == "log" else f"∝ $d^{{{exponent:.2f}}}$"
+    if best not in ("log", "power"):
+        return {"too few": "too few points"}.get(best, best)
+    flat = abs(exponent) < 0.02
+    rate = f"{float(row.per_decade):+.1f} a decade" if best == "log" else f"$d^{{{exponent:.{3 if flat else 2}f}}}$"
+    return f"flat, {rate}" if flat else rate if best == "log" else f"∝ {rate}"
 
 
 @click.command()

@@ -24,6 +24,7 @@ from synthetic.user_input import Candidate, InputError, Modes, Spins
 from theory import feature, growth
 from theory.curie_weiss import CurieWeiss
 from theory.program import Array, Program, Walk, compile_walks
+from theory.progress import progress
 from theory.record import LINES, MARKERS
 from theory.reduction import Kick, run, subspace_posterior
 from theory.sampler import Flow, Step, check_grid, grid, last, walk
@@ -37,13 +38,14 @@ CAP = 8192  # largest N that is tried for N_ε is half of it
 
 @dataclass(frozen=True)
 class Result:
-    """One schedule: relative errors by feature (NaN: not defined for this law), N_ε (NaN: not reached or not asked)."""
+    """One schedule: relative errors by feature (NaN: not defined for this law), N_ε (NaN: not reached, or not searched for)."""
 
     name: str
     steps: int
     errors: dict[str, float]
     wasserstein: float = math.nan
     needed: float = math.nan
+    searched: bool = False  # for N_ε: only for schedules, on laws of several modes on a line
 
     @property
     def worst(self) -> float:
@@ -52,7 +54,8 @@ class Result:
 
 def compare(law: Modes | Spins, candidates: Sequence[Candidate], step: Step, steps: int, epsilon: float | None) -> list[Result]:
     """One result per candidate, best first. Raises InputError where a schedule or a step is not defined on its grid."""
-    results = [_one(law, candidate, step, candidate.steps or steps, epsilon) for candidate in candidates]
+    shown = progress(candidates, "schedules") if len(candidates) > 1 else candidates
+    results = [_one(law, candidate, step, candidate.steps or steps, epsilon) for candidate in shown]
     return sorted(results, key=lambda result: (not math.isfinite(result.worst), result.worst))
 
 
@@ -65,10 +68,11 @@ def _one(law: Modes | Spins, candidate: Candidate, step: Step, steps: int, epsil
     if line.equal_spreads and line.centres.shape[1] > 1:
         distance = float(feature.wasserstein(_program(candidate, step, steps), line)[0])
     needed = math.nan
-    if epsilon is not None and candidate.steps is None and line.centres.shape[1] > 1:
+    searched = epsilon is not None and candidate.steps is None and line.centres.shape[1] > 1
+    if epsilon is not None and searched:
         cases = [growth.Case(candidate.schedule, line)]
         needed = float(growth.steps_needed(step, cases, growth.ladder(step, cases, CAP, epsilon), epsilon)[0])
-    return Result(candidate.name, steps, found, distance, needed)
+    return Result(candidate.name, steps, found, distance, needed, searched)
 
 
 def errors(law: Modes | Spins, candidate: Candidate, step: Step, steps: int) -> dict[str, float]:
@@ -94,7 +98,8 @@ def _program(candidate: Candidate, step: Step, steps: int) -> Program:
             )
         if not levels.fits(step):
             raise ValueError(
-                f"{type(step).__name__} needs finite rates and this schedule has none at an end; remedy: --step DDIM"
+                f"{type(step).__name__} on a schedule whose rates are not finite at an end; allowed: finite rates; "
+                "remedy: --step DDIM"
             )
         return compile_walks(step, [levels])
     except ValueError as error:
@@ -200,7 +205,7 @@ def table(results: Sequence[Result], epsilon: float | None) -> list[list[str]]:
     for r in results:
         row = [r.name, str(r.steps), *(_percent(r.errors.get(name, math.nan)) for name in columns), _percent(r.worst)]
         row += [f"{r.wasserstein:.3g}"] * distances
-        row += [_needed(r.needed)] * (epsilon is not None)
+        row += [_needed(r.needed) if r.searched else "—"] * (epsilon is not None)
         rows.append(row)
     return rows
 
@@ -238,7 +243,7 @@ def draw(law: Modes | Spins, candidates: Sequence[Candidate], results: Sequence[
     """Left, the levels that are visited; right, the worst error against N (lists of levels and sampled laws: at theirs)."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4))
     by_name = {candidate.name: candidate for candidate in candidates}
-    for k, result in enumerate(results):
+    for k, result in enumerate(progress(results, "figure")):
         candidate = by_name[result.name]
         look = {"color": f"C{k % 6}", "linestyle": LINES[(k + k // 6) % 6]}  # colours come round, pairs with dashes do not
         point = {"marker": MARKERS[k % 6], "fillstyle": ("full", "none")[k // 6 % 2]}

@@ -13,9 +13,10 @@ denoiser by schedules that know less and less of it:
     dataset       one schedule for all, from the geometric mean of the spectra
     global        the best, for this population, of the usual schedules
 
-The gain is that of the oracle over the best global schedule; each condition keeps a share of it. The prediction is the rule of
-mean speed (`testbed.rule_losses`) on a population of its own seed; the measurement walks every field ring by ring. Population
-and law of θ are ours, chosen after what the photographs of `imagenet` show.
+The gain is that of the oracle over the best global schedule, on the same images; each condition keeps a share of it. So for
+"sampled" the oracle and the global schedules are walked on the images that follow. The prediction is the rule of mean speed
+(`testbed.rule_losses`) on a population of its own, from a stream that no seed of the measurement has; the measurement walks
+every field ring by ring. Population and law of θ are ours, chosen after what the photographs of `imagenet` show.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ OURS = "ours"
 POPULATION = "64 px fields scattered as photographs, DDIM, N = 16"
 GEODESIC = f"{POPULATION}; geodesic, W₂²"
 CONDITIONS = ("oracle", "own", "parameters", "sampled", "ignored", "dataset")
+FOLLOWED = "oracle of the followers"  # R(f) of the images that follow a sampled θ
 SHAPES = ("geodesic", "mixed")
 
 CLAIM = (
@@ -71,9 +73,9 @@ class Population:
     followers: list[Field]
 
 
-def _population(settings: Mapping[str, Any], seed: int) -> Population:
-    """The population of a seed; image k depends on nothing but the seed and k, and on the law fitted to all for θ."""
-    size, count, stream = settings["size"], settings["count"], Stream(seed).child("conditioning")
+def _population(settings: Mapping[str, Any], stream: Stream) -> Population:
+    """The population of a stream; image k depends on nothing but the stream and k, and on the law fitted to all for θ."""
+    size, count = settings["size"], settings["count"]
     table = spectrum.rings(size, size)
     draws = stream.child("field").normal(count, (3,)).numpy()
     fields = [_field(size, row, settings) for row in draws]
@@ -107,41 +109,49 @@ def _made(shape: str, power: np.ndarray | Tensor, table: spectrum.Rings, epsilon
 
 
 def _pairs(population: Population, condition: str, shape: str, epsilon: float) -> list[tuple[Field, Schedule]]:
-    """Every field with the schedule that this condition gives it."""
-    fields, table = population.fields, population.fields[0].table
+    """Every image with the schedule that this condition gives it."""
+    fields, followers, table = population.fields, population.followers, population.fields[0].table
     known = per_image.power_of(per_image.parameters(population.seen, table), table)
     drawn = per_image.power_of(population.theta, table)
     mean = np.exp(np.mean([np.log(field.power) for field in fields], 0))
     powers: dict[str, Callable[[int], np.ndarray | Tensor]] = {
         "oracle": lambda k: fields[k].power,
+        FOLLOWED: lambda k: followers[k].power,
         "own": lambda k: population.seen[k],
         "parameters": lambda k: known[k],
         "sampled": lambda k: drawn[k],
         "ignored": lambda k: drawn[k],
         "dataset": lambda _: mean,
     }
-    images = population.followers if condition == "sampled" else fields
+    images = followers if condition in ("sampled", FOLLOWED) else fields
     return [(image, _made(shape, powers[condition](k), table, epsilon)) for k, image in enumerate(images)]
 
 
 Walk = Callable[[Field, Schedule, int], np.ndarray]
 
 
-def _table(settings: Mapping[str, Any], seed: int, walk: Walk) -> xr.Dataset:
-    """Errors of every field under every condition and under the global schedules; `walk` gives the final variances."""
-    population, epsilon, steps = _population(settings, seed), settings["epsilon"], settings["steps"]
-    error = np.empty((len(SHAPES), len(CONDITIONS), settings["count"], len(METRICS)))
-    known = np.empty((len(GLOBAL), settings["count"], len(METRICS)))
-    axes = list(itertools.product(enumerate(SHAPES), enumerate(CONDITIONS)))
-    for (i, shape), (j, condition) in progress(axes, "conditioning"):
+def _table(settings: Mapping[str, Any], stream: Stream, walk: Walk) -> xr.Dataset:
+    """Errors of every image under every condition and under the global schedules; `walk` gives the final variances."""
+    population, epsilon, steps = _population(settings, stream), settings["epsilon"], settings["steps"]
+    conditions = [*CONDITIONS, FOLLOWED]
+    error = np.empty((len(SHAPES), len(conditions), settings["count"], len(METRICS)))
+    for (i, shape), (j, condition) in progress(
+        list(itertools.product(enumerate(SHAPES), enumerate(conditions))), "conditioning"
+    ):
         for k, (field, made) in enumerate(_pairs(population, condition, shape, epsilon)):
             error[i, j, k] = testbed.errors(field, walk(field, made, steps))
-    for (i, name), (k, field) in itertools.product(enumerate(GLOBAL), enumerate(population.fields)):
-        known[i, k] = testbed.errors(field, walk(field, testbed.schedule_for(name, field, steps, epsilon), steps))
+    known = {}
+    for name, fields in (("known", population.fields), ("known_followers", population.followers)):
+        known[name] = np.empty((len(GLOBAL), settings["count"], len(METRICS)))
+        for (i, usual), (k, field) in itertools.product(enumerate(GLOBAL), enumerate(fields)):
+            known[name][i, k] = testbed.errors(field, walk(field, testbed.schedule_for(usual, field, steps, epsilon), steps))
+    axes = ("global", "image", "metric")
     return xr.Dataset(
         {
-            "error": (("shape", "condition", "image", "metric"), error),
-            "known": (("global", "image", "metric"), known, {"long_name": "errors of the global schedules"}),
+            "error": (("shape", "condition", "image", "metric"), error[:, :-1]),
+            "oracle_followers": (("shape", "image", "metric"), error[:, -1], {"long_name": "oracle, images of `sampled`"}),
+            "known": (axes, known["known"], {"long_name": "errors of the global schedules"}),
+            "known_followers": (axes, known["known_followers"], {"long_name": "the same, images of `sampled`"}),
         },
         coords={"shape": list(SHAPES), "condition": list(CONDITIONS), "global": list(GLOBAL), "metric": list(METRICS)},
     )
@@ -149,17 +159,25 @@ def _table(settings: Mapping[str, Any], seed: int, walk: Walk) -> xr.Dataset:
 
 # ---- prediction and measurement ---------------------------------------------------------------------------------------
 
-PREDICTED_SEED = 0  # of the population that the rule is evaluated on: a prediction has no seed of its own
+
+def _stream(seed: int) -> Stream:
+    """The measured population's."""
+    return Stream(seed).child("conditioning")
+
+
+def _predicted_stream() -> Stream:
+    """The population that the rule is evaluated on: one label more than `_stream` has for any seed, so never the same."""
+    return _stream(0).child("of the prediction")
 
 
 def predict(settings: Mapping[str, Any]) -> xr.Dataset:
     """The errors by the rule of mean speed: first order in 1/N."""
-    return _table(settings, PREDICTED_SEED, lambda f, s, n: f.power * np.exp(-2 * testbed.rule_losses(f, s, n)))
+    return _table(settings, _predicted_stream(), lambda f, s, n: f.power * np.exp(-2 * testbed.rule_losses(f, s, n)))
 
 
 def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
     """The errors of DDIM, walked ring by ring: exact for a field whose spectrum the denoiser knows."""
-    return _table(settings, seed, lambda f, s, n: testbed.ddim_variance(f.power, testbed.levels(s, n)))
+    return _table(settings, _stream(seed), lambda f, s, n: testbed.ddim_variance(f.power, testbed.levels(s, n)))
 
 
 # ---- judgement --------------------------------------------------------------------------------------------------------
@@ -168,21 +186,30 @@ def measure(settings: Mapping[str, Any], seed: int) -> xr.Dataset:
 Kept = tuple[xr.DataArray, xr.DataArray, str, xr.DataArray]
 
 
+def _best(known: xr.DataArray) -> tuple[str, xr.DataArray]:
+    """The global schedule with the least mean error over these images, and its error of each."""
+    best = str(known["global"][int(known.mean("image").values.argmin())].item())
+    return best, known.sel({"global": best}, drop=True)
+
+
 def _kept(dataset: xr.Dataset, shape: str, metric: str, resamples: int = 400) -> Kept:
     """Share of the oracle's gain that each condition keeps, its bootstrap error over images, the best global, and the means."""
     at = dataset.sel(metric=metric)
     error = at.error.sel(shape=shape)
-    best = str(at["global"][int(at.known.mean("image").values.argmin())].item())
-    baseline = at.known.sel({"global": best})
+    best, baseline = _best(at.known)
+    followed = _best(at.known_followers)[1]
+    own = error.condition != "sampled"  # whose images are others: compared with what those cost
+    oracle = xr.where(own, error.sel(condition="oracle", drop=True), at.oracle_followers.sel(shape=shape))
+    usual = xr.where(own, baseline, followed)
 
     def share(rows: np.ndarray) -> xr.DataArray:
-        mean, base = error.isel(image=rows).mean("image"), baseline.isel(image=rows).mean("image")
-        return (base - mean) / (base - mean.sel(condition="oracle", drop=True))
+        mean, known, base = (values.isel(image=rows).mean("image") for values in (error, oracle, usual))
+        return (base - mean) / (base - known)
 
     count = error.sizes["image"]
     rng = Stream(0).child("conditioning bootstrap").generator(0)
     draws = xr.concat([share(rng.integers(0, count, count)) for _ in range(resamples)], "resample")
-    known = baseline.mean("image").drop_vars(["global", "metric"]).expand_dims(condition=["global"])
+    known = baseline.mean("image").drop_vars("metric").expand_dims(condition=["global"])
     means = xr.concat([error.mean("image").drop_vars(["shape", "metric"]), known], "condition")
     return share(np.arange(count)), draws.std("resample"), best, means
 
@@ -196,7 +223,12 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
     def shares(name: str) -> tuple[float, float, str, str]:
         value, error = float(kept.sel(condition=name)), float(bar.sel(condition=name))
         mine, oracle, known = (float(means.sel(condition=condition)) for condition in (name, "oracle", "global"))
-        text = f"keeps {value:.1%} ± {error:.1%} (W₂² {mine:.3%}; oracle {oracle:.3%}, {best} {known:.3%})"
+        usual = best
+        if name == "sampled":  # the followers' own
+            usual, baseline = _best(measured.known_followers.sel(metric="wasserstein"))
+            oracle = float(measured.oracle_followers.sel(shape="geodesic", metric="wasserstein").mean())
+            known = float(baseline.mean())
+        text = f"keeps {value:.1%} ± {error:.1%} (W₂² {mine:.3%}; oracle {oracle:.3%}, {usual} {known:.3%})"
         return value, error, f"keeps {float(theory.sel(condition=name)):.1%} by the rule of mean speed", text
 
     for name in ("own", "parameters", "sampled"):
@@ -247,5 +279,5 @@ def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any
         ax.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
         ax.set(ylabel=f"{METRIC_NAMES[metric]}, mean over images", ylim=(0, None))
     title = f"{settings['size']} px, N = {settings['steps']}; bars: rule of mean speed"
-    axes[0].legend(title=title, fontsize="x-small", title_fontsize="x-small")
+    axes[0].legend(title=title, fontsize="x-small", title_fontsize="x-small", loc="lower left")
     return figure

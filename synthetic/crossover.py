@@ -27,6 +27,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from synthetic import testbed
@@ -217,39 +218,51 @@ def _rate(claim: Claim, square: xr.Dataset) -> Row:
 # ---- figure -----------------------------------------------------------------------------------------------------------
 
 
+LOOK: dict[str, dict[str, Any]] = {  # colour and marker of a schedule in every panel; hollow: at the fixed ε
+    shape: {"color": f"C{k}", "marker": MARKERS[k]} for k, shape in enumerate((*SHAPES, "best global"))
+}
+
+
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.6))
     slope = min(settings["slopes"], key=lambda value: abs(value - 2.6))
-    at = {"slope": slope, "metric": "wasserstein"}
-    p, m = predicted.sel(at), measured.sel(at)
-    n = m.steps.values
-    for k, (key, shape, label) in enumerate((
-        ("fixed", "geodesic", f"geodesic, ε = {settings['epsilon']:g}"), ("rule", "geodesic", "geodesic, ε(N)"),
-        ("rule", "log-uniform, window", "log-uniform, ε(N)"),
-    )):  # fmt: skip
-        axes[0].plot(n, p[key].sel(shape=shape), color=f"C{k}", linestyle=LINES[k])
-        axes[0].plot(n, m[key].sel(shape=shape), color=f"C{k}", marker=MARKERS[k], linestyle="", markersize=4, label=label)
-    axes[0].plot(
-        n, m.known.min("global"), color="C3", marker="D", markersize=4, linestyle=LINES[3], label="best global at each N"
-    )
-    axes[0].axhline(float(p.floor), color="0.3", linewidth=2.5, alpha=0.45, zorder=0)
-    axes[0].annotate("floor", (n[0], float(p.floor)), xytext=(0, 3), textcoords="offset points", color="0.3")
-    axes[0].set(ylabel="W₂²/total power", title=f"{settings['size']} px, b = {slope:g}")
-    axes[0].legend(fontsize="x-small")
+    _draw_errors(axes[0], predicted, measured, settings, slope)
+    n = measured.steps.values
     for k, shape in enumerate(SHAPES):
-        metric = METRIC_OF.get(shape, "wasserstein")
-        line = measured.sel(shape=shape, metric=metric, slope=slope)
-        axes[1].plot(n, line.best_epsilon, color=f"C{k}", marker=MARKERS[k], linestyle="", markersize=4, label=shape)
-        axes[2].plot(n, line.rule / line.best, color=f"C{k}", marker=MARKERS[k], linestyle=LINES[k], markersize=4, label=shape)
-    for formula, shape, dash in (("(π/N)²", "geodesic", "-"), ("1/(2N)", "mixed", "--")):
-        axes[1].plot(n, predicted.epsilon.sel(shape=shape), color="0.3", linestyle=dash, zorder=0)
-        axes[1].annotate(formula, (n[-1], float(predicted.epsilon.sel(shape=shape)[-1])), ha="right", va="bottom", color="0.3")
+        line = measured.sel(shape=shape, metric=METRIC_OF.get(shape, "wasserstein"), slope=slope)
+        axes[1].plot(n, line.best_epsilon, **LOOK[shape], linestyle="", markersize=4, label=shape)
+        axes[2].plot(n, line.rule / line.best, **LOOK[shape], linestyle=LINES[k], linewidth=0.8, markersize=4, label=shape)
+    for formula, shape, dash, place in (("(π/N)²", "geodesic", "-", (-34, -10)), ("1/(2N)", "mixed", "--", (0, 9))):
+        rule = predicted.epsilon.sel(shape=shape)
+        axes[1].plot(n, rule, color="0.3", linestyle=dash, zorder=0)
+        middle = (math.sqrt(n[-2] * n[-1]), math.sqrt(rule[-2] * rule[-1]))
+        axes[1].annotate(formula, middle, xytext=place, textcoords="offset points", color="0.3")
     axes[1].set(ylabel="best ε", title="the best window, and the rules")
     axes[1].legend(fontsize="x-small", loc="lower left")
     axes[2].axhline(RULE_MARGIN, color="0.3", linewidth=2.5, alpha=0.45, zorder=0)
     axes[2].set(ylabel="error at ε(N)/error at the best ε", title="what the rules cost")
+    axes[2].legend(fontsize="x-small", loc="upper right")
     for ax in axes:
         ax.set(xscale="log", xlabel="evaluations N")
     for ax in axes[:2]:
         ax.set_yscale("log")
     return figure
+
+
+def _draw_errors(ax: Axes, predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any], slope: float) -> None:
+    at = {"slope": slope, "metric": "wasserstein"}
+    p, m = predicted.sel(at), measured.sel(at)
+    n = m.steps.values
+    for key, shape, fill, label in (
+        ("fixed", "geodesic", "none", f"geodesic, ε = {settings['epsilon']:g}"), ("rule", "geodesic", "full", "geodesic, ε(N)"),
+        ("rule", "log-uniform, window", "full", "log-uniform, window, ε(N)"),
+    ):  # fmt: skip
+        dash = ":" if key == "fixed" else LINES[SHAPES.index(shape)]
+        ax.plot(n, p[key].sel(shape=shape), color=LOOK[shape]["color"], linestyle=dash)
+        ax.plot(n, m[key].sel(shape=shape), **LOOK[shape], fillstyle=fill, linestyle="", markersize=4, label=label)
+    ax.plot(n, m.known.min("global"), **LOOK["best global"], markersize=4, linestyle="", label="best global at each N")
+    ax.plot(n, m.known.min("global"), color="0.75", linewidth=0.8, linestyle="-", zorder=0)
+    ax.axhline(float(p.floor), color="0.3", linewidth=2.5, alpha=0.45, zorder=0)
+    ax.annotate("floor", (n[0], float(p.floor)), xytext=(0, 3), textcoords="offset points", color="0.3")
+    ax.set(ylabel="W₂²/total power", title=f"{settings['size']} px, b = {slope:g}")
+    ax.legend(fontsize="x-small")

@@ -100,56 +100,52 @@ def spectral(focus: float, epsilon: float, size: int = 64) -> Family:
 
 @dataclass(frozen=True)
 class Entry:
-    """A schedule of the atlas: how it is made, how it is adapted, and the growth theory expects of DDIM on it ("" if open)."""
+    """A schedule of the atlas: how it is made, and the growth theory expects of DDIM on it ("" if open)."""
 
     make: Family
-    adapted: str
     growth: str = ""
 
 
 def entries(epsilon: float, kappa: float) -> dict[str, Entry]:
     """The atlas's schedules for a window of ε and clocks of κ, best known classes first."""
     vp, ve = schedule.variance_preserving_flow, schedule.variance_exploding_flow
-    published, window, scales = "as published", "window", "scales"
     return {
-        "geodesic": Entry(geodesic, window, "constant"),
-        "VP sqrt clock": Entry(lambda s: vp("sqrt", s.dim, kappa), "d", "constant"),
-        "VP linear clock": Entry(lambda s: vp("linear", s.dim, kappa), "d", "constant"),
-        "VE linear clock": Entry(lambda s: ve("linear", s.dim, kappa), "d", "constant"),
-        "VE sqrt clock": Entry(lambda s: ve("sqrt", s.dim, kappa), "d"),
-        "log-uniform": Entry(log_uniform, window, "log"),
-        "VE geometric": Entry(lambda s: VarianceExploding(curve.LogUniform(*s.log_snr)), window, "log"),
-        "spectral frequency": Entry(spectral(0.0, epsilon), window),
-        "spectral mixed": Entry(spectral(0.5, epsilon), window),
-        "spectral power": Entry(spectral(1.0, epsilon), window),
-        "entropic, σ": Entry(lambda s: VarianceExploding(curve.Entropic(math.sqrt(s.small), *s.log_snr)), window),
-        "entropic, m√d": Entry(lambda s: VarianceExploding(curve.Entropic(math.sqrt(s.large), *s.log_snr)), window),
-        "beta quantiles": Entry(lambda s: Dilated(log_uniform(s), clock.BetaClock()), window, "log"),
-        "polyexponential ρ = 2": Entry(lambda s: Dilated(log_uniform(s), clock.PowerClock(2.0)), window),
-        "AYS table": Entry(stretched_table, window, "log"),
-        "blended tangents": Entry(blended_tangents, window),
-        "Lipschitz-optimal": Entry(lambda s: schedule.LipschitzOptimal(s.large), scales),
-        "EDM ρ = 7": Entry(karras(7.0), window, "1/14"),
-        "EDM ρ = 5": Entry(karras(5.0), window, "1/10"),
-        "EDM ρ = 3": Entry(karras(3.0), window, "1/6"),
-        "tangent, geometric mean": Entry(lambda s: tangent(s, s.middle), window, "1/4"),
-        "tangent, σ": Entry(lambda s: tangent(s, math.sqrt(s.small)), window),
-        "tangent, m√d": Entry(lambda s: tangent(s, math.sqrt(s.large)), window, "1/2"),
-        "SD3 shift, geometric mean": Entry(lambda s: Dilated(Linear(), clock.ResolutionClock(s.middle)), scales, "1/4"),
-        "shifted cosine, ∝ √d": Entry(
-            lambda s: schedule.shifted(Trigonometric(), -2 * math.log(math.sqrt(s.large))), scales, "1/2"
-        ),
-        "VE linear": Entry(lambda s: ve("linear", s.dim), "d", "1/2"),
-        "VE sqrt": Entry(lambda s: ve("sqrt", s.dim), "d"),
-        "linear": Entry(lambda s: Linear(), published, "1/2"),
-        "square root": Entry(lambda s: schedule.SquareRoot(), published, "1/2"),
-        "trigonometric": Entry(lambda s: Trigonometric(), published, "1/2"),
-        "cosine": Entry(lambda s: schedule.Cosine(), published, "1/2"),
-        "sigmoid": Entry(lambda s: schedule.Sigmoid(), published, "1/2"),
-        "logit-normal": Entry(lambda s: schedule.logit_normal(), published),
-        "VP-SDE": Entry(lambda s: schedule.VPSDE(), published),
-        "DDPM linear": Entry(lambda s: schedule.ddpm_linear(), published),
-        "EDM, 80 … .002": Entry(lambda s: schedule.edm(), published),
+        "geodesic": Entry(geodesic, "constant"),
+        "VP sqrt clock": Entry(lambda s: vp("sqrt", s.dim, kappa), "constant"),
+        "VP linear clock": Entry(lambda s: vp("linear", s.dim, kappa), "constant"),
+        "VE linear clock": Entry(lambda s: ve("linear", s.dim, kappa), "constant"),
+        "VE sqrt clock": Entry(lambda s: ve("sqrt", s.dim, kappa)),
+        "log-uniform": Entry(log_uniform, "log"),
+        "VE geometric": Entry(lambda s: VarianceExploding(curve.LogUniform(*s.log_snr)), "log"),
+        "spectral frequency": Entry(spectral(0.0, epsilon)),
+        "spectral mixed": Entry(spectral(0.5, epsilon)),
+        "spectral power": Entry(spectral(1.0, epsilon)),
+        "entropic, σ": Entry(lambda s: VarianceExploding(curve.Entropic(math.sqrt(s.small), *s.log_snr))),
+        "entropic, m√d": Entry(lambda s: VarianceExploding(curve.Entropic(math.sqrt(s.large), *s.log_snr))),
+        "beta quantiles": Entry(lambda s: Dilated(log_uniform(s), clock.BetaClock()), "log"),
+        "polyexponential ρ = 2": Entry(lambda s: Dilated(log_uniform(s), clock.PowerClock(2.0))),
+        "AYS table": Entry(stretched_table, "log"),
+        "blended tangents": Entry(blended_tangents),
+        "Lipschitz-optimal": Entry(lambda s: schedule.LipschitzOptimal(s.large)),
+        "EDM ρ = 7": Entry(karras(7.0), "1/14"),
+        "EDM ρ = 5": Entry(karras(5.0), "1/10"),
+        "EDM ρ = 3": Entry(karras(3.0), "1/6"),
+        "tangent, geometric mean": Entry(lambda s: tangent(s, s.middle), "1/4"),
+        "tangent, σ": Entry(lambda s: tangent(s, math.sqrt(s.small))),
+        "tangent, m√d": Entry(lambda s: tangent(s, math.sqrt(s.large)), "1/2"),
+        "SD3 shift, geometric mean": Entry(lambda s: Dilated(Linear(), clock.ResolutionClock(s.middle)), "1/4"),
+        "shifted cosine, ∝ √d": Entry(lambda s: schedule.shifted(Trigonometric(), -2 * math.log(math.sqrt(s.large))), "1/2"),
+        "VE linear": Entry(lambda s: ve("linear", s.dim), "1/2"),
+        "VE sqrt": Entry(lambda s: ve("sqrt", s.dim)),
+        "linear": Entry(lambda s: Linear(), "1/2"),
+        "square root": Entry(lambda s: schedule.SquareRoot(), "1/2"),
+        "trigonometric": Entry(lambda s: Trigonometric(), "1/2"),
+        "cosine": Entry(lambda s: schedule.Cosine(), "1/2"),
+        "sigmoid": Entry(lambda s: schedule.Sigmoid(), "1/2"),
+        "logit-normal": Entry(lambda s: schedule.logit_normal()),
+        "VP-SDE": Entry(lambda s: schedule.VPSDE()),
+        "DDPM linear": Entry(lambda s: schedule.ddpm_linear()),
+        "EDM, 80 … .002": Entry(lambda s: schedule.edm()),
     }
 
 

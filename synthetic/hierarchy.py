@@ -10,16 +10,20 @@ not factorise.
 
 "Right" is the weight of each level, and the spread, within ε. An exponent is judged where the prediction has reached its own
 power law over the same d; the others are cross-overs (d^{1/8} is 10 at d = 10⁸), held against the prediction's exponent
-there. Changed after a first look: that distinction, and with it the row H2-crossing and its margin; Θ(1) as a bound by the N
-of infinitely separated scales in place of an exponent, which the slow approach to that bound made positive (.01 to .03), and
-its margin; exponents from five d, not seven; the depths are compared at 10²⁴, not at 10¹⁶; the local grids tell where a
-clock's other half begins; H1's response is followed to s = .01, not .2. The other margins stand as they were.
+there. Each row's conditions name the phases it is judged on; one that is claimed and not measured leaves it undecided, as do
+levels between none of which has arrived.
+
+Changed after a first look: that distinction, and with it the row H2-crossing and its margin; Θ(1) as a bound by the N of
+infinitely separated scales in place of an exponent, which the slow approach to that bound made positive (.01 to .03), and its
+margin; exponents from five d, not seven; the depths are compared at 10²⁴, not at 10¹⁶; the local grids tell where a clock's
+other half begins; H1's response is followed to s = .01, not .2. The other margins stand as they were.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +35,7 @@ from synthetic.hierarchy_figure import drawn
 from synthetic.scales import Entry, Hierarchy, entries
 from theory import bound, growth
 from theory.growth import Case
-from theory.ledger import Claim, Row, Verdict
+from theory.ledger import Claim, Row, Verdict, decisive, student_k
 from theory.ledger import judge as verdict
 from theory.program import Array, Walk
 from theory.progress import progress
@@ -41,21 +45,31 @@ from theory.schedule import Linear
 OURS = "derivation: ours"
 CLOCKS = "derivation: ours; clocks of arXiv 2501.00988"
 LAW = "signs on orthogonal directions, every level's weight and the spread within ε, DDIM (= Euler on the linear forms)"
+ARRIVED = "where the prediction has reached that law over the d walked"
 CLAIM = (
     Claim("H1-phases", OURS, "L levels and the spread are L + 1 phases, at ς ∝ m d^{a} and σ", f"{LAW}; one step skipped"),
-    Claim("H2-vp-clock", CLOCKS, "VP's clock sees the top level and the spread in Θ(1), a level between in N ∝ d^a", LAW),
-    Claim("H2-ve-clock", CLOCKS, "VE's clock: the same, a level between in N ∝ d^(½ − a)", LAW),
-    Claim("H2-constant", CLOCKS, "constant denoising: VP needs d^a at every level, VE d^(½ − a)", LAW),
+    Claim(
+        "H2-vp-clock", CLOCKS,
+        f"VP's clock sees the top level and the spread in Θ(1), a level between in N ∝ d^a, {ARRIVED}", LAW,
+    ),
+    Claim("H2-ve-clock", CLOCKS, f"VE's clock: the same, a level between in N ∝ d^(½ − a), {ARRIVED}", LAW),
+    Claim(
+        "H2-constant", CLOCKS, f"constant denoising: VP needs d^a at every level, VE d^(½ − a), {ARRIVED}",
+        f"{LAW}; the levels, not the spread, whose N ∝ √d under VE is too long to walk",
+    ),
     Claim("H2-crossing", OURS, "where scales are not yet far apart, N grows as the phase by itself says", LAW),
-    Claim("H3-two-scales", OURS, "a geodesic told of √d and σ only needs d^min(a, ½ − a) between", LAW),
+    Claim("H3-two-scales", OURS, f"a geodesic told of √d and σ only needs d^min(a, ½ − a) between, {ARRIVED}", LAW),
     Claim("H4-log-uniform", OURS, "log-uniform levels see every phase with N ∝ log d", f"{LAW}; largest N over phases"),
     Claim("H5-every-scale", OURS, "a geodesic told of every scale sees all of them in Θ(1)", f"{LAW}; N at any d"),
     Claim("H5-phase-clock", OURS, "so does paper A's VP clock with a straight line for each scale", f"{LAW}; N at any d"),
     Claim("H6-linear", OURS, "the geodesic's N grows in proportion to the number of phases", f"{LAW}; largest N over phases"),
-    Claim("H7-isolated", OURS, "each phase by itself, a coin on the local grid, tells N", f"{LAW}; every schedule and phase"),
+    Claim(
+        "H7-isolated", OURS, "each phase by itself, a coin on the local grid, tells N",
+        f"{LAW}; every schedule and phase, at the largest d at which N is below half of the cap",
+    ),
     Claim("H8-tree", OURS, "clusters whose branches split along their own directions behave as the product does", "see figure"),
     Claim("H8-samplers", OURS, "samplers in d dimensions do on the tree what its reduction says", "same noise, DDIM"),
-)
+)  # fmt: skip
 MARGINS = {
     "H1": 0.1,  # e-folds of ς, against some nine between phases
     "exponent": 0.02,  # as in synthetic/atlas.py
@@ -63,7 +77,10 @@ MARGINS = {
     "H4": 0.05,  # relative likelihood of the power law by AICc, as in synthetic/atlas.py
     "H5": 0.05,  # N is an integer of 15 to 90
     "H6": 0.1,  # neighbours share the step that crosses between them, of some ten
-    "H7": 0.15,  # N is an integer, and a window's ends and nodes are placed by chance: 1 in 9 at the smallest N
+    # Where the nodes fall beside a scale is chance, and counts where they are far apart. The worst case has most of its 1676
+    # steps elsewhere and a factor of 3.5 between neighbours at the level: an even N puts a node at the geodesic's middle,
+    # an odd N two beside it, which passes from 1980 on; the local grid's nodes, counted from its own end, pass at 1876.
+    "H7": 0.15,
     "H8": 0.02,  # of a weight
     "H8-samplers": 1e-9,
 }
@@ -262,15 +279,18 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
     }  # fmt: skip
     return [
         _phases(claims["H1-phases"], predicted, measured),
-        *(_powers(claims[name], names, predicted, measured) for name, names in powers.items()),
-        _crossing(claims["H2-crossing"], [name for group in powers.values() for name in group], predicted, measured),
+        *(_powers(claims[name], names, predicted, measured, settings["fit_points"]) for name, names in powers.items()),
+        _crossing(
+            claims["H2-crossing"], [name for group in powers.values() for name in group], predicted, measured,
+            settings["fit_points"],
+        ),
         _log_uniform(claims["H4-log-uniform"], measured),
         *(_bounded(claims[name], schedule, predicted, measured) for name, schedule in BOUNDED.items()),
         _linear(claims["H6-linear"], predicted, measured),
         _isolated(claims["H7-isolated"], predicted, measured),
         _tree(claims["H8-tree"], measured),
         _samplers(claims["H8-samplers"], measured),
-    ]
+    ]  # fmt: skip
 
 
 def centroid(place: Array, error: Array) -> float:
@@ -306,42 +326,74 @@ def arrived(predicted: xr.Dataset) -> xr.DataArray:
     return np.abs(predicted.exponent - predicted.power) <= MARGINS["exponent"]
 
 
-def _powers(claim: Claim, names: list[str], predicted: xr.Dataset, measured: xr.Dataset) -> Row:
-    """The exponent farthest from that of d → ∞, where the prediction has arrived there; the others are in the text."""
+def _crossing_over(predicted: xr.Dataset) -> Array:
+    """Where the prediction can be walked over these d and has not arrived, (schedules, phases)."""
+    return np.asarray(np.isfinite(predicted.exponent.values) & ~arrived(predicted).values)
+
+
+def _claimed(claim: Claim, shape: tuple[int, ...], phases: Sequence[str]) -> Array:
+    """The phases that a statement speaks of, (schedules, phases): H2-constant of levels only."""
+    spread = np.array([phase == "spread" for phase in phases])
+    return np.broadcast_to(~spread if claim.id == "H2-constant" else np.ones_like(spread), shape)
+
+
+def _powers(claim: Claim, names: list[str], predicted: xr.Dataset, measured: xr.Dataset, most: int) -> Row:
+    """The exponent that decides against that of d → ∞, where the prediction has arrived there; the others are in the text.
+
+    What is claimed, has no cross-over to excuse it and was not measured is NaN: it leaves the row undecided.
+    """
     theory, at = predicted.sel(schedule=names), measured.sel(schedule=names)
-    seen = arrived(theory).values & np.isfinite(at.exponent.values)
-    gap = np.where(seen, np.abs(at.exponent.values - theory.power.values), -np.inf)
+    phases = [str(phase) for phase in at.phase.values]
+    crossing = _crossing_over(theory)
+    claimed = _claimed(claim, crossing.shape, phases)
+    judged = claimed & ~crossing
+    between = np.array([phase not in (phases[0], "spread") for phase in phases])
+    judged |= claimed & between & ~judged[:, between].any(1, keepdims=True)  # no level between has arrived: all are unknown
+    gap = np.where(arrived(theory).values, np.abs(at.exponent.values - theory.power.values), np.nan)
     listed = "; ".join(
         f"{name}: " + ", ".join(_exponent_text(*cell) for cell in zip(*rows, strict=True))
-        for name, *rows in zip(names, at.exponent.values, at.exponent_error.values, seen, strict=True)
+        for name, *rows in zip(names, at.exponent.values, at.exponent_error.values, judged, crossing, strict=True)
     )
     expected = "; ".join(", ".join(f"{v:g}" for v in row) for row in theory.power.values)
-    return _farthest(claim, expected, listed, gap, at.exponent_error.values, MARGINS["exponent"])
+    on = "; ".join(
+        f"{name}: " + (", ".join(phase for phase, kept in zip(phases, row, strict=True) if kept) or "nothing")
+        for name, row in zip(names, judged, strict=True)
+    )
+    stated = replace(claim, conditions=f"{claim.conditions}; judged on {on}")
+    return _farthest(stated, expected, listed, judged, gap, at, MARGINS["exponent"], most)
 
 
-def _exponent_text(value: float, bar: float, seen: bool) -> str:
-    return "too long to walk" if math.isnan(value) else f"{value:.3f} ± {bar:.3f}" + ("" if seen else " (crossing over)")
+def _exponent_text(value: float, bar: float, judged: bool, crossing: bool) -> str:
+    if math.isnan(value):
+        return "too long to walk"
+    return f"{value:.3f} ± {bar:.3f}" + ("" if judged else " (crossing over)" if crossing else " (not claimed)")
 
 
-def _farthest(claim: Claim, theory: str, text: str, gap: Array, bar: Array, margin: float) -> Row:
-    """The largest gap, error bar included; −∞ marks what is not judged, and nothing to judge is undecided."""
-    if not np.isfinite(gap).any():
+def _farthest(claim: Claim, theory: str, text: str, judged: Array, gap: Array, at: xr.Dataset, margin: float, most: int) -> Row:
+    """The gap that decides among those `judged`, each bar with Student's k of a line through at most `most` points."""
+    if not judged.any():
         return Row(claim, theory, text, math.nan, margin, Verdict.UNDECIDED)
-    worst = np.unravel_index(int(np.argmax(np.where(np.isfinite(gap), gap + 2 * np.nan_to_num(bar), gap))), gap.shape)
-    return Row(claim, theory, text, float(gap[worst]), margin, verdict(float(gap[worst]), margin, float(bar[worst])))
+    points = np.minimum(np.isfinite(at.steps).sum("dim").values, most)[judged]
+    reach = at.exponent_error.values[judged] * [student_k(max(1, n - 2)) for n in points]
+    (worst,) = decisive(gap[judged], margin, reach, k=1)
+    value = float(gap[judged][worst])
+    return Row(claim, theory, text, value, margin, verdict(value, margin, float(reach[worst]), k=1))
 
 
-def _crossing(claim: Claim, names: list[str], predicted: xr.Dataset, measured: xr.Dataset) -> Row:
+def _crossing(claim: Claim, names: list[str], predicted: xr.Dataset, measured: xr.Dataset, most: int) -> Row:
     """The same against the prediction's exponent over the same d, where that is not yet the one of d → ∞."""
     theory, at = predicted.sel(schedule=names), measured.sel(schedule=names)
-    chosen = ~arrived(theory).values & np.isfinite(at.exponent.values) & np.isfinite(theory.exponent.values)
-    gap = np.where(chosen, np.abs(at.exponent.values - theory.exponent.values), -np.inf)
+    chosen = _crossing_over(theory)
+    gap = np.abs(at.exponent.values - theory.exponent.values)
     cells = [(str(theory.schedule.values[i]), str(theory.phase.values[j]), i, j) for i, j in np.argwhere(chosen)]
-
-    def text(side: xr.Dataset) -> str:
-        return "; ".join(f"{name}, {phase}: {float(side.exponent[i, j]):.3f}" for name, phase, i, j in cells) or "none"
-
-    return _farthest(claim, text(theory), text(at), gap, at.exponent_error.values, MARGINS["crossing"])
+    expected, found = (
+        "; ".join(f"{name}, {phase}: {text(i, j)}" for name, phase, i, j in cells) or "none"
+        for text in (
+            lambda i, j: f"{float(theory.exponent[i, j]):.3f}",
+            lambda i, j: f"{float(at.exponent[i, j]):.3f} ± {float(at.exponent_error[i, j]):.3f}",
+        )
+    )
+    return _farthest(claim, expected, found, chosen, gap, at, MARGINS["crossing"], most)
 
 
 def _bounded(claim: Claim, name: str, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
@@ -375,34 +427,36 @@ def _linear(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
 
 
 def _isolated(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
-    """Worst |N/predicted − 1| at the largest d at which each schedule and phase has an N."""
-    worst, text, total = 0.0, "none", 0
+    """Worst |N/predicted − 1| at the largest d at which each schedule and phase has an N; NaN if one has none at any d."""
+    gaps, texts = [], []
     for name in measured.schedule.values:
         for phase in measured.phase.values:
             found, theory = (v.steps.sel(schedule=name, phase=phase).values for v in (measured, predicted))
             seen = np.flatnonzero(np.isfinite(found) & np.isfinite(theory))
             if len(seen):
-                k, total = seen[-1], total + 1
-                off = abs(found[k] / theory[k] - 1)
-                if off >= worst:
-                    worst = float(off)
-                    text = f"{name}, {phase}, d = {measured.dim.values[k]:g}: {found[k]:g} for {theory[k]:g}"
-    gap = worst if total else math.nan
-    return Row(claim, "ratio 1", f"{total} ratios, worst: {text}", gap, MARGINS["H7"], verdict(gap, MARGINS["H7"]))
+                k = seen[-1]
+                gaps.append(abs(found[k] / theory[k] - 1))
+                texts.append(f"{name}, {phase}, d = {measured.dim.values[k]:g}: {found[k]:g} for {theory[k]:g}")
+            else:
+                gaps.append(math.nan)
+                texts.append(f"{name}, {phase}: none")
+    (worst,) = decisive(gaps, MARGINS["H7"])
+    text = f"{np.isfinite(gaps).sum()} ratios of {len(gaps)}, worst: {texts[worst]}"
+    return Row(claim, "ratio 1", text, gaps[worst], MARGINS["H7"], verdict(gaps[worst], MARGINS["H7"]))
 
 
 def _tree(claim: Claim, measured: xr.Dataset) -> Row:
-    """Largest difference of a leaf's weight between tree and product, over schedules at the largest d."""
-    at = measured.isel(tree_dim=-1)
+    """Difference of a leaf's weight between tree and product that decides, over schedules at the largest d."""
+    at, margin, k = measured.isel(tree_dim=-1), MARGINS["H8"], student_k(7)  # eight shifts of the lattice
     gap, bar = np.abs(at.leaf - at.leaf_product).values, at.leaf_error.values
-    worst = np.unravel_index(int((gap + 2 * bar).argmax()), gap.shape)
+    worst = decisive(gap, margin, bar, k=k)
     value = float(gap[worst])
     names = at.tree_schedule.values
     text = "; ".join(f"{name}: {', '.join(f'{v:.3f}' for v in row)}" for name, row in zip(names, at.leaf.values, strict=True))
     theory = "; ".join(
         f"{name}: {', '.join(f'{v:.3f}' for v in row)}" for name, row in zip(names, at.leaf_product.values, strict=True)
     )
-    return Row(claim, theory, text, value, MARGINS["H8"], verdict(value, MARGINS["H8"], float(bar[worst])))
+    return Row(claim, theory, text, value, margin, verdict(value, margin, float(bar[worst]), k=k))
 
 
 def _samplers(claim: Claim, measured: xr.Dataset) -> Row:

@@ -35,7 +35,7 @@ from synthetic import families
 from synthetic.learned_figure import drawn
 from synthetic.small_network import PRECISION, Direction, Networks, Task, learn_direction, train
 from theory import growth, program, reduction, schedule
-from theory.ledger import Claim, Row, Verdict, student_k
+from theory.ledger import Claim, Row, Verdict, decisive, student_k
 from theory.ledger import judge as verdict
 from theory.program import FIRST, STATE, Array, Program, Walk
 from theory.progress import progress
@@ -292,7 +292,7 @@ def _slopes(steps: xr.DataArray) -> xr.DataArray:
 
 
 def _class(claim: Claim, names: Sequence[str], exact: xr.DataArray, learned: xr.DataArray) -> Row:
-    """The exponent farthest from 0, mean over seeds; undecided where some seed does not reach ε."""
+    """The exponent whose distance from 0 decides, mean over seeds; undecided where some seed does not reach ε."""
     margin, k = MARGINS["exponent"], _k(learned)
     slope, bar = _mean(_slopes(learned.sel(schedule=list(names))))
     theory = _slopes(exact.sel(schedule=list(names)))
@@ -303,7 +303,7 @@ def _class(claim: Claim, names: Sequence[str], exact: xr.DataArray, learned: xr.
     ]
     told = [f"{name}: {float(theory.sel(schedule=name)):.3f}" for name in names]
     size = np.abs(slope.values)
-    worst = int(np.argmax(size + k * np.nan_to_num(bar.values)))
+    (worst,) = decisive(size, margin, bar.values, k=k)
     return Row(
         claim, f"Θ(1); exact denoiser over the same d: {'; '.join(told)}", "; ".join(texts), float(size[worst]), margin,
         verdict(float(size[worst]), margin, float(bar.values[worst]), k=k),
@@ -311,47 +311,50 @@ def _class(claim: Claim, names: Sequence[str], exact: xr.DataArray, learned: xr.
 
 
 def _reach(claim: Claim, name: str, exact: xr.DataArray, left: xr.DataArray, epsilon: float) -> Row:
-    """The error of the worse feature at the largest N and d."""
-    mean, bar = _mean(left.sel(schedule=name))
-    feature = int(mean.isel(dim=-1).values.argmax())
+    """The error of the feature that decides, at the largest N and d."""
+    (mean, bar), k = _mean(left.sel(schedule=name)), _k(left)
+    (feature,) = decisive(mean.isel(dim=-1).values, epsilon, bar.isel(dim=-1).values, k=k)
     value, error = float(mean[feature, -1]), float(bar[feature, -1])
     text = f"{FEATURES[feature]} off by " + ", ".join(
         f"{m:.3f} ± {b:.3f} (d = {d:g})"
         for m, b, d in zip(mean[feature].values, bar[feature].values, mean.dim.values, strict=True)
     )
     steps = exact.sel(schedule=name).isel(dim=-1).item()
-    decided = verdict(value, epsilon, error, k=_k(left))
+    decided = verdict(value, epsilon, error, k=k)
     return Row(claim, f"the exact denoiser reaches it at N = {steps:.0f}", text, value, epsilon, decided)
 
 
 def _growth(claim: Claim, names: Sequence[str], left: xr.DataArray) -> Row:
-    """Largest rise of a floor from the smallest d to the largest."""
-    kept = left.sel(schedule=list(names))
+    """The rise of a floor from the smallest d to the largest that decides; a fall is no rise."""
+    kept, k = left.sel(schedule=list(names)), _k(left)
     mean, bar = _mean(kept.isel(dim=-1) - kept.isel(dim=0))
-    worst = np.unravel_index(int(np.argmax(mean.values)), mean.shape)
-    value, error = max(0.0, float(mean.values[worst])), float(bar.values[worst])
-    at = f"{names[int(worst[1])]}, {FEATURES[int(worst[0])]}"
-    text = f"largest rise {float(mean.values[worst]):.4f} ± {error:.4f} ({at}); largest floor {float(kept.max()):.3f}"
-    return Row(claim, "no rise", text, value, MARGINS["growth"], verdict(value, MARGINS["growth"], error, k=_k(left)))
+    rise = np.maximum(mean.values, 0.0)
+    worst = decisive(rise, MARGINS["growth"], bar.values, k=k)
+    value, error = float(rise[worst]), float(bar.values[worst])
+    largest = tuple(int(i) for i in np.unravel_index(int(np.argmax(mean.values)), mean.shape))
+    told = [
+        f"{what} {float(mean.values[at]):.4f} ± {float(bar.values[at]):.4f} ({names[at[1]]}, {FEATURES[at[0]]})"
+        for what, at in (("rise that decides", worst), ("largest rise", largest))
+    ]
+    text = f"{'; '.join(dict.fromkeys(told))}; largest floor {float(kept.max()):.3f}"
+    return Row(claim, "no rise", text, value, MARGINS["growth"], verdict(value, MARGINS["growth"], error, k=k))
 
 
 def _share(claim: Claim, predicted: xr.Dataset, left: xr.DataArray, epsilon: float) -> Row:
-    """The largest floor among phases with that share, mean over seeds."""
-    mean, bar = _mean(left)
+    """The floor that decides among phases with that share, mean over seeds."""
+    (mean, bar), k = _mean(left), _k(left)
     share = predicted.share.transpose(*mean.dims)
     shown = share.values >= SHARE
     if not shown.any():
         return Row(claim, "none", "no phase has that share", math.nan, epsilon, Verdict.UNDECIDED)
-    floor = np.where(shown, mean.values, -np.inf)
-    worst = np.unravel_index(int(floor.argmax()), floor.shape)
+    (chosen,) = decisive(mean.values[shown], epsilon, bar.values[shown], k=k)
+    worst = tuple(np.argwhere(shown)[chosen])
+    value, error = float(mean.values[worst]), float(bar.values[worst])
     seldom = mean.values[~shown & (share.values < SHARE / 10)]
-    where = ", ".join(str(mean[axis].values[k]) for axis, k in zip(mean.dims, worst, strict=True))
+    where = ", ".join(str(mean[axis].values[at]) for axis, at in zip(mean.dims, worst, strict=True))
     rest = f"; below a hundredth: {seldom.min():.3f} to {seldom.max():.3f}" if len(seldom) else ""
-    text = f"{int(shown.sum())} phases, largest error {floor[worst]:.3f} ± {bar.values[worst]:.3f} ({where}){rest}"
-    return Row(
-        claim, f"share ≥ {SHARE:g}", text, float(floor[worst]), epsilon,
-        verdict(float(floor[worst]), epsilon, float(bar.values[worst]), k=_k(left)),
-    )  # fmt: skip
+    text = f"{int(shown.sum())} phases, the error that decides {value:.3f} ± {error:.3f} ({where}){rest}"
+    return Row(claim, f"share ≥ {SHARE:g}", text, value, epsilon, verdict(value, epsilon, error, k=k))
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

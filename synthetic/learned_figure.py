@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from theory.record import LINES, MARKERS
 
-TOLD = "x"
+TOLD, BELOW = "x", 11  # matplotlib's CARETDOWNBASE: a triangle that hangs from its point, like no marker of a schedule
+LEAST = 1e-4  # where the axes of errors end
 
 
 def drawn(
@@ -33,9 +34,28 @@ def drawn(
     _draw_floor(axes[1, 1], predicted, left, settings)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(
-        handles, names, loc="outside upper center", ncols=4, title="lines: exact denoiser; points: learned", fontsize="small"
-    )
+        handles, names, loc="outside upper center", ncols=4, fontsize="small",
+        title="lines: exact denoiser; points: learned, mean and one standard error over trainings; triangles: below the axis",
+    )  # fmt: skip
     return figure
+
+
+def _mean(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over trainings, NaN where one is, and one standard error of it; no bar of one training."""
+    count = values.sizes["repeat"]
+    mean = values.mean("repeat", skipna=False).values
+    return mean, values.std("repeat", ddof=1).values / math.sqrt(count) if count > 1 else np.zeros_like(mean)
+
+
+def _draw_points(ax: Axes, x: np.ndarray, values: xr.DataArray, k: int, marker: str, label: str | None, full: str) -> None:
+    """Means over trainings with their bars; a triangle at the foot of the axis for a mean below it."""
+    mean, bar = _mean(values)
+    seen = ~(mean < LEAST)
+    ax.errorbar(
+        x[seen], mean[seen], bar[seen], color=f"C{k}", marker=marker, linestyle="", markersize=5, elinewidth=0.8, label=label,
+        fillstyle=full,
+    )  # fmt: skip
+    ax.plot(x[~seen], np.full((~seen).sum(), 1.3 * LEAST), color=f"C{k}", marker=BELOW, linestyle="", markersize=6)
 
 
 def _looks(data: xr.Dataset | xr.DataArray) -> list[tuple[int, str, str]]:
@@ -47,21 +67,17 @@ def _looks(data: xr.Dataset | xr.DataArray) -> list[tuple[int, str, str]]:
 
 
 def _draw_errors(ax: Axes, predicted: xr.Dataset, measured: xr.Dataset, feature: str, settings: Mapping[str, Any]) -> None:
-    least = 1e-4
     for k, marker, name in _looks(measured):
         theory = predicted[f"{feature}_error"].sel(schedule=name).isel(dim=-1)
         found = measured[f"{feature}_error"].sel(schedule=name).isel(dim=-1)
         steps = found[f"{feature}_steps"].values
         if marker != TOLD:
-            ax.plot(steps, np.maximum(theory, least), color=f"C{k}", linestyle=LINES[k], linewidth=1)
-        mean, bar = found.mean("repeat"), found.std("repeat", ddof=1 if found.sizes["repeat"] > 1 else 0)
-        ax.errorbar(
-            steps * 1.03 ** (k - 2), np.maximum(mean, least), bar, color=f"C{k}", marker=marker, linestyle="", markersize=5,
-            elinewidth=0.8, label=name,
-        )  # fmt: skip
+            ax.plot(steps, theory, color=f"C{k}", linestyle=LINES[k], linewidth=1)
+        places = found.transpose(f"{feature}_steps", "repeat")
+        _draw_points(ax, steps * 1.03 ** (k - 2), places, k, marker, name, "full")
     ax.axhline(settings["epsilon"], color="0.3", linewidth=2.5, alpha=0.4, zorder=0)
     ax.set(xscale="log", yscale="log", xlabel="DDIM steps N", ylabel="relative error")
-    ax.set_ylim(least, 1.5)
+    ax.set_ylim(LEAST, 1.5)
 
 
 def _draw_steps(ax: Axes, exact: xr.DataArray, learned: xr.DataArray, settings: Mapping[str, Any]) -> None:
@@ -71,7 +87,7 @@ def _draw_steps(ax: Axes, exact: xr.DataArray, learned: xr.DataArray, settings: 
         found = learned.sel(schedule=name)
         never = found.isnull().any("repeat").values
         place = found.dim.values * 1.06 ** (k - 2)
-        mean, bar = found.mean("repeat", skipna=False), found.std("repeat", ddof=1 if found.sizes["repeat"] > 1 else 0)
+        mean, bar = _mean(found)
         ax.plot(exact.dim, exact.sel(schedule=name), color=f"C{k}", linestyle=LINES[k], linewidth=1)
         ax.errorbar(place, mean, bar, color=f"C{k}", marker=marker, linestyle="", markersize=5)
         row, sign = (top / 2, TOLD) if marker == TOLD else (top, marker)
@@ -86,15 +102,11 @@ def _draw_floor(ax: Axes, predicted: xr.Dataset, left: xr.DataArray, settings: M
     for k, marker, name in _looks(left):
         for feature, full in (("weight", "full"), ("spread", "none")):
             share = predicted.share.sel(schedule=name, feature=feature).values
-            found = left.sel(schedule=name, feature=feature)
-            bar = found.std("repeat", ddof=1 if found.sizes["repeat"] > 1 else 0)
-            ax.errorbar(
-                share, np.maximum(found.mean("repeat"), 1e-4), bar, color=f"C{k}", marker=marker, linestyle="", markersize=5,
-                fillstyle=full if marker != TOLD else "full",
-            )  # fmt: skip
+            places = left.sel(schedule=name, feature=feature).transpose("dim", "repeat")
+            _draw_points(ax, share, places, k, marker, None, full if marker != TOLD else "full")
     ax.axhline(settings["epsilon"], color="0.3", linewidth=2.5, alpha=0.4, zorder=0)
     ax.set(xscale="log", yscale="log", xlabel="share of training times in the phase", ylabel="relative error at the largest N")
-    ax.set_ylim(1e-4, 1.5)
+    ax.set_ylim(LEAST, 1.5)
     ax.set_title("what is seldom shown is not learned (filled: weights, hollow: spread)")
 
 

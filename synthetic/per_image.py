@@ -336,11 +336,12 @@ def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any
         _draw_map(ax, predicted.error.sel(sampler="DDIM", metric="wasserstein", size=size), size)
     for k, name in enumerate(DRAWN):
         line = predicted.profile.sel(size=large, schedule=name)
-        axes[1, 2].plot(line.frequency, line, color=f"C{k}", linestyle=LINES[k], label=name)
+        axes[1, 2].plot(line.frequency, line, color=f"C{k}", linestyle=LINES[k], linewidth=1.5, label=name)
     axes[1, 2].set(
         xscale="log", yscale="log", xlabel="frequency f, cycles per image", ylabel="mean |dλ/dt| while f is decided",
         title=f"why: {large} px, b = {_steep(settings['slopes']):g}",
     )  # fmt: skip
+    axes[1, 2].legend(fontsize="x-small", loc="upper center")
     return figure
 
 
@@ -349,9 +350,10 @@ def _draw_map(ax: Axes, error: xr.DataArray, size: int) -> None:
     ratio = (error.sel(schedule="mixed") / error.sel(schedule=list(GLOBAL)).min("schedule")).transpose("slope", "steps")
     shade = ax.imshow(np.log2(ratio.values), cmap="PuOr_r", vmin=-2, vmax=2, aspect="auto", origin="lower")
     for (i, j), value in np.ndenumerate(ratio.values):
-        ax.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7,
+        text = f"{value:.2f}" if value < 10 else f"{value:.1f}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=7,
                 color="white" if abs(np.log2(value)) > 1.4 else "black",
-                fontweight="bold" if value < 1 else "normal")  # fmt: skip
+                fontweight="bold" if float(text) < 1 else "normal")  # fmt: skip
     ax.set_xticks(range(ratio.sizes["steps"]), [str(n) for n in ratio.steps.values])
     ax.set_yticks(range(ratio.sizes["slope"]), [f"{b:g}" for b in ratio.slope.values])
     ax.set(xlabel="evaluations N", ylabel="slope b", title=f"W₂² of mixed over the best global, {size} px")

@@ -121,7 +121,7 @@ def predict(settings: Mapping[str, Any]) -> xr.Dataset:
 def _width(name: str, settings: Mapping[str, Any], variance: float) -> np.ndarray:
     """√(noise² + variance·signal²) at the nodes."""
     schedule, times = flow(name, settings["dim"], settings["kappa"]), grid(settings["steps"])
-    return np.sqrt(phase.total_variance(schedule.signal(times).numpy(), schedule.noise(times).numpy(), variance))
+    return np.sqrt(limit.total_variance(schedule.signal(times).numpy(), schedule.noise(times).numpy(), variance))
 
 
 def _time_of(schedule: Schedule, ratio: float) -> float:

@@ -203,7 +203,10 @@ def geodesic(field: Field, low: float, high: float, evaluations: int, metric: st
             return made
         weights = np.sqrt(weights * wanted)
         weights = weights / weights.sum()
-    raise ArithmeticError(f"the weights of the geodesic for {metric} still move by {change:.2g} after 100 rounds")
+    raise ArithmeticError(
+        f"the weights of the geodesic for {metric} still move by {change:.2g} after 100 rounds; allowed: < 1e-6; remedy: more "
+        "evaluations, or a narrower window"
+    )
 
 
 def _equal_lengths(power: Array, weights: Array, low: float, high: float, evaluations: int, nodes: int = 801) -> Schedule:
@@ -246,9 +249,9 @@ def rule_losses(field: Field, made: Schedule, evaluations: int) -> Array:
     return lost
 
 
-def judged(claim: Claim, expected: str, measured: str, error: float, margin: float, bar: float = 0.0) -> Row:
-    """The ledger's row of one comparison; `bar` is the standard error of `error`."""
-    return Row(claim, expected, measured, error, margin, judge(error, margin, bar))
+def judged(claim: Claim, expected: str, measured: str, error: float, margin: float, bar: float = 0.0, *, k: float = 2.0) -> Row:
+    """The ledger's row of one comparison; `bar` is the standard error of `error`, k how many of them are in doubt."""
+    return Row(claim, expected, measured, error, margin, judge(error, margin, bar, k=k))
 
 
 # ---- the same by samples ----------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 
 from synthetic.noise import noise_blocks
 from theory.curie_weiss import CurieWeiss, spontaneous_magnetisation
-from theory.ledger import Claim, Row
+from theory.ledger import Claim, Row, decisive
 from theory.ledger import judge as verdict
 from theory.progress import progress
 from theory.record import LINES, MARKERS
@@ -261,7 +261,10 @@ def exponents(gap: xr.DataArray, bar: xr.DataArray) -> tuple[xr.DataArray, xr.Da
 
 
 def _exponent(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, couplings: list[float], expected: float) -> Row:
-    """The exponent of d farthest from the one claimed, over noise levels; NaN when there is no such coupling."""
+    """The exponent of d that decides, over J and noise levels; NaN when there is no such coupling.
+
+    Two points leave no residual: the bar is that of the samples at each d, a hundred or more.
+    """
     if not couplings:
         return Row(
             claim, f"{expected:g}", "no such J in this run", math.nan, EXPONENT_MARGIN, verdict(math.nan, EXPONENT_MARGIN)
@@ -271,7 +274,7 @@ def _exponent(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, couplin
     slope, bar = exponents(gap, error)
     theory, _ = exponents(line, error / gap * line)
     off = abs(slope - expected)
-    worst = np.unravel_index(int((off + 2 * bar).values.argmax()), off.shape)
+    worst = decisive(off.values, EXPONENT_MARGIN, bar.values)
     where = f"J = {couplings[worst[0]]:g}, noise {float(off.noise[worst[1]]):g}"
     value, uncertainty, at_worst = (float(v.values[worst]) for v in (off, bar, slope))
     text = f"{at_worst:.3f} ± {uncertainty:.3f} ({where}); all in [{float(slope.min()):.3f}, {float(slope.max()):.3f}]"
@@ -289,9 +292,9 @@ def _response(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
 
 
 def _worst(claim: Claim, ratio: xr.DataArray, bar: xr.DataArray, margin: float, what: str) -> Row:
-    """The ratio farthest from 1, error bar included."""
+    """The ratio whose distance from 1 decides; one that could not be measured leaves the row undecided."""
     off = np.abs(ratio.values - 1)
-    worst = np.unravel_index(int(np.argmax(np.nan_to_num(off + 2 * bar.values, nan=-1))), off.shape)
+    worst = decisive(off, margin, bar.values)
     where = ", ".join(f"{name} {float(ratio[name][k]):g}" for name, k in zip(ratio.dims, worst, strict=True))
     text = f"{what}: {ratio.values[worst]:.3f} ± {bar.values[worst]:.3f} ({where})"
     value = float(off[worst])

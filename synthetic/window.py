@@ -31,7 +31,7 @@ from synthetic import testbed
 from synthetic.testbed import Field, judged
 from theory import bound, spectrum
 from theory.curve import Tabulated
-from theory.ledger import Claim, Row
+from theory.ledger import Claim, Row, decisive
 from theory.record import LINES, MARKERS
 from theory.sampler import DDIM
 from theory.schedule import Schedule, VarianceExploding
@@ -226,7 +226,7 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
 
 def _judge_mixture(claim: Claim, measured: xr.Dataset, epsilon: float) -> Row:
     change, bar = np.abs(measured.mixture.values), measured.mixture_error.values
-    worst = int((change + 2 * bar).argmax())
+    (worst,) = decisive(change, 2 * epsilon, bar)
     text = f"largest change {change[worst]:.4f} ± {bar[worst]:.4f} (f = {worst + 1}), ε = {epsilon:g}"
     error, error_bar = change[worst] / (2 * epsilon), bar[worst] / (2 * epsilon)
     return judged(claim, "at most 2ε", text, float(error), WITHIN, float(error_bar))
@@ -251,7 +251,7 @@ def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any
         ax.axhline(1, color="0.3", linewidth=2.5, alpha=0.45, zorder=0)
     axes[1].annotate("n/2, corners beyond", (size / 2, 0.02), rotation=90, ha="right", va="bottom", fontsize=7,
                      xycoords=axes[1].get_xaxis_transform())  # fmt: skip
-    axes[0].legend(title=f"{size} px, ε = {epsilon:g}", fontsize="x-small")
+    axes[0].legend(title=f"{size} px, ε = {epsilon:g}", fontsize="x-small", loc="upper right", bbox_to_anchor=(0.9, 0.8))
     ax, f = axes[2], np.arange(1, measured.sizes["mixture_ring"] + 1)
     allowed = 2 * settings["mixture"]["epsilon"]
     ax.errorbar(f, measured.mixture, 2 * measured.mixture_error, color="C0", marker="o", linestyle="", markersize=3, capsize=2)

@@ -2,6 +2,7 @@
 
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -50,6 +51,40 @@ def test_names_carry_the_fitted_laws(measured):
     assert max(lines[0].get_xdata()) == 1e7  # no line where nothing was measured
     heights = sorted(text.xyann[1] for text in ax.texts)
     assert np.diff(np.log10(heights)).min() > 0.1  # names do not overlap
+
+
+@pytest.mark.parametrize(
+    ("best", "exponent", "per_decade", "text"),
+    [
+        ("log", 0.003, 0.4, "flat, +0.4 a decade"),  # BITE: the exponent of the law that AICc did not choose
+        ("power", 0.003, 0.4, "flat, $d^{0.003}$"),
+        ("log", 0.03, 5.6, "+5.6 a decade"),
+        ("power", 0.17, 90.0, "∝ $d^{0.17}$"),
+        ("constant", 0.0, 0.0, "constant"),
+        ("too few", np.nan, np.nan, "too few points"),
+    ],
+)
+def test_the_text_is_of_the_law_that_was_chosen(best, exponent, per_decade, text):
+    row = xr.Dataset({"best": ((), best), "exponent": ((), exponent), "per_decade": ((), per_decade)})
+    assert atlas_figure._law_text(row) == text
+
+
+def test_both_figures_name_laws_alike(measured):
+    """The panel of the atlas and README's figure, by the same words."""
+    figure, ax = plt.subplots()
+    atlas_figure._draw_growth(ax, measured.isel(law=0, integrator=0), {"fit_from": 1e3})
+    texts = dict(text.get_text().split(": ") for text in ax.texts)
+    plt.close(figure)
+    assert texts["linear"] == "∝ $d^{0.50}$"
+    assert texts["log-uniform"] == "+8.0 a decade"
+
+
+def test_the_steps_of_readme_are_labelled_within_decades(measured):
+    with record.style():
+        figure = atlas_figure.headline(measured, 0.05, 1e3)
+    figure.canvas.draw()
+    assert {"30", "100", "300", "1000", "3000"} <= {label.get_text() for label in figure.axes[0].get_yticklabels()}
+    plt.close(figure)
 
 
 def test_the_command_writes_a_small_figure(measured, tmp_path):

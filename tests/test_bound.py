@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,12 @@ def test_window_refuses_spectra_that_have_none(power: list[float]) -> None:
 def test_window_refuses_tolerances_outside_its_range(epsilon: float) -> None:
     with pytest.raises(ValueError, match=r"epsilon = .*allowed: 0 < ε < ½; remedy"):
         bound.noise_window([1.0], epsilon)
+
+
+@pytest.mark.parametrize(("power", "epsilon"), [("a", 0.01), ([1.0], "a"), ([1.0], None), ([[1.0], [1.0, 2.0]], 0.01)])
+def test_window_names_what_is_no_number(power: Any, epsilon: Any) -> None:
+    with pytest.raises(TypeError, match=r"power = .*, epsilon = .*; allowed: an array of numbers and a number; remedy"):
+        bound.noise_window(power, epsilon)
 
 
 @pytest.mark.parametrize("joint", [False, True])

@@ -273,6 +273,17 @@ def test_a_malicious_pickle_inside_a_good_archive_runs_nothing(stored, tmp_path)
     assert not mark.exists()
 
 
+def test_the_refusal_does_not_advise_to_run_it(tmp_path):
+    """BITE: torch's own words are to read it again with weights_only=False."""
+    torch.save({"format": checkpoint.FORMAT, "model": Malice("a")}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"Trying to load unsupported GLOBAL posix\.mkdir") as refused:
+        checkpoint.read(tmp_path / "a.pt")
+    (tmp_path / "a.pt").write_bytes(pickle.dumps(Malice("a")))
+    with pytest.raises(CheckpointError, match=r"UnpicklingError: Unsupported operand") as again:
+        checkpoint.read(tmp_path / "a.pt")
+    assert not any("weights_only" in str(error.value) for error in (refused, again))
+
+
 def test_objects_are_refused_when_writing(tmp_path):
     with pytest.raises(CheckpointError, match=r"a checkpoint with a Malice in it; allowed.*remedy"):
         checkpoint.write(tmp_path / "a.pt", content(run={"a": Malice("b")}))
@@ -316,11 +327,36 @@ def test_the_last_few_are_kept_and_leftovers_removed(tmp_path):
 def test_another_configuration_is_refused_by_its_keys():
     saved = content()
     checkpoint.check_same(saved, "a.pt", tiny.run(training__steps=99, training__keep=9, training__micro_batch=4), 3, "data")
-    other = tiny.run(training__learning_rate=2e-3, objective__label_drop=0.2)
-    with pytest.raises(CheckpointError, match=r"label_drop: 0\.1 and 0\.2; training\.learning_rate: 0\.001 and 0\.002.*remedy"):
+    other = tiny.run(training__ema=0.5, objective__label_drop=0.2)
+    with pytest.raises(CheckpointError, match=r"label_drop: 0\.1 and 0\.2; training\.ema: 0\.9 and 0\.5; .*remedy"):
         checkpoint.check_same(saved, "a.pt", other, 3, "data")
     with pytest.raises(CheckpointError, match=r"classes: 3 and 4; data: 'data' and 'other'"):
         checkpoint.check_same(saved, "a.pt", tiny.run(), 4, "other")
+
+
+def test_what_a_failed_training_may_change_is_let_through_and_told():
+    saved = content()
+    for key, value in (("learning_rate", 5e-4), ("warm_up", 9), ("clip", 0.5), ("precision", "bfloat16")):
+        run = tiny.run(**{f"training__{key}": value, "training__steps": 99})
+        checkpoint.check_same(saved, "a.pt", run, 3, "data")
+        old = getattr(tiny.run().training, key)
+        assert checkpoint.changes(saved, run) == [f"training.{key}: {old!r} and {value!r}"]
+    assert checkpoint.changes(saved, tiny.run(training__steps=99)) == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("out"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")]
+)
+def test_too_little_memory_is_no_damage(tmp_path, monkeypatch, error):
+    """BITE: the latest checkpoint passed over for an earlier one, and steps trained again, without need."""
+    filled(tmp_path, 2, 4)
+
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(type(error)):
+        checkpoint.latest(tmp_path)
 
 
 def test_a_full_disk_leaves_the_previous_ones(tmp_path, monkeypatch):
@@ -338,6 +374,24 @@ def test_a_full_disk_leaves_the_previous_ones(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / checkpoint.FOLDER).iterdir()] == ["step-00000002.pt"]
     monkeypatch.undo()
     assert checkpoint.latest(tmp_path)[0].step == 2
+
+
+def test_what_is_not_a_full_disk_is_not_answered_by_freeing_space(tmp_path):
+    (tmp_path / checkpoint.FOLDER).write_text("a file where the folder should be")
+    with pytest.raises(
+        CheckpointError, match=r"could not be written \(.*File exists.*\); allowed: .* can be written; "
+    ) as refused:
+        filled(tmp_path, 2)
+    assert "may be written" in str(refused.value)
+    assert "free" not in str(refused.value)
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    """Without the fields that came later."""
+    plain = {name: value for name, value in vars(content()).items() if name not in checkpoint._LATER}
+    torch.save({"format": checkpoint.FORMAT, "digest": checkpoint.digest(plain), **plain}, tmp_path / "a.pt")
+    assert checkpoint.read(tmp_path / "a.pt").spectra == ""
+    assert same(checkpoint.read(tmp_path / "a.pt"), content())
 
 
 def test_a_limit_of_the_system_in_the_middle_of_a_file(tmp_path):

@@ -130,17 +130,20 @@ def test_beta_clock_is_scipys_quantile():
 @every_paper_clock
 @pytest.mark.parametrize(("dim", "kappa"), [(100.0, 10.0), (100.0, 11.0), (100.0, 0.0), (0.0, 1.0), (100.0, math.nan)])
 def test_kappa_outside_its_range_is_refused_with_the_range(name, dim, kappa):
-    with pytest.raises(ValueError, match=r"κ = .* allowed: 0 < κ < √d = \d+; choose a smaller κ or a larger d"):
+    with pytest.raises(ValueError, match=r"κ = .* allowed: 0 < κ < √d = \d+; remedy: choose a smaller κ or a larger d"):
         PAPER[name][0](dim, kappa)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: clock.PiecewiseLinear(0.0, 0.5), r"knot \(0.0, 0.5\) must lie inside the open unit square"),
-        (lambda: clock.PiecewiseLinear(0.5, 1.0), r"knot \(0.5, 1.0\)"),
+        (lambda: clock.PiecewiseLinear(0.0, 0.5), r"knot = \(0.0, 0.5\); allowed: 0 < time < 1 and 0 < value < 1; remedy: "),
+        (lambda: clock.PiecewiseLinear(0.5, 1.0), r"knot = \(0.5, 1.0\)"),
         (lambda: clock.PowerClock(0.0), r"exponent = 0.0; allowed: > 0"),
         (lambda: clock.PowerClock(math.nan), r"exponent = nan; allowed: > 0"),
+        (lambda: clock.PowerClock(math.inf), r"exponent = inf; allowed: > 0 and finite"),
+        (lambda: clock.ResolutionClock(math.inf), r"shift = inf; allowed: > 0 and finite"),
+        (lambda: clock.BetaClock(math.inf, 0.6), r"Beta\(inf, 0.6\); allowed: both parameters > 0 and finite"),
         (lambda: clock.ResolutionClock(-1.0), r"shift = -1.0; allowed: > 0"),
         (lambda: clock.BetaClock(0.6, 0.0), r"Beta\(0.6, 0.0\); allowed: both parameters > 0"),
     ],

@@ -18,8 +18,9 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from imagenet import checkpoint
 from imagenet import settings as runs
-from imagenet.commands import count, evaluate, generate, pack, reference, train
+from imagenet.commands import average, count, evaluate, export, generate, pack, reference, train
 from imagenet.generate import Generator
 from imagenet.knowledge import Knowledge
 from imagenet.packed import open_packed
@@ -158,7 +159,7 @@ def rewritten(path: Path, **changes: np.ndarray) -> None:
 )
 def test_arrays_that_do_not_fit_together_are_refused_before_drawing(copy, name, changes, said):
     rewritten(copy / "out" / name, **changes)
-    with pytest.raises(ValueError, match=rf"{name} is not .*({said}).*; allowed: .*; remedy: "):
+    with pytest.raises(ValueError, match=rf"{name} cannot be read \(.*({said}).*; allowed: .*; remedy: "):
         Knowledge.load(copy / "out")
     refused(generate.command, *drawn(copy))
 
@@ -188,6 +189,72 @@ def test_a_pack_without_its_prior_says_how_to_make_it(copy):
     assert "python -m imagenet pack --spectra" in said
 
 
+# ---- weights alone ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_export_is_what_was_trained_and_is_drawn_from(made, tmp_path, half):
+    target = tmp_path / "sent" / "weights.pt"
+    given = checkpoint.path_of(made / "out", 4) if half else made / "out"  # a file, or the folder
+    found = invoke(export.command, given, "--out", target, *(["--half"] if half else []))
+    assert found.exit_code == 0, found.output
+    assert f"averaged weights in {'bfloat16' if half else 'float32'}" in found.output
+    stored, trained_weights = checkpoint.read(target), checkpoint.read(made / "out" / "network.pt").ema
+    assert (stored.optimizer, stored.model) == ({}, {})
+    for name, tensor in trained_weights.items():
+        assert torch.equal(stored.ema[name], tensor.bfloat16() if half else tensor)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["knowledge.npz", "prior.npz", "weights.pt"]
+    assert invoke(generate.command, target, *drawn(made, "--out", tmp_path / "images")[1:]).exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def snapshots(made) -> Path:
+    """A training that kept its power averages."""
+    trained(tiny.run(training__steps=8, training__post_hoc_every=2), open_packed(made / "pack"), made / "kept")
+    return made / "kept"
+
+
+def test_an_average_is_that_of_the_length(snapshots, tmp_path):
+    target = tmp_path / "average.pt"
+    found = invoke(average.command, snapshots, "--std", 0.1, "--out", target)
+    assert found.exit_code == 0, found.output
+    assert "average of length 0.1 at step 8" in found.output
+    for name, tensor in checkpoint.read(checkpoint.path_of(snapshots, 8)).averages["0.1"].items():
+        torch.testing.assert_close(checkpoint.read(target).ema[name], tensor, rtol=1e-4, atol=1e-6)
+    earlier = tmp_path / "earlier.pt"
+    assert invoke(average.command, snapshots, "--std", 0.07, "--step", 6, "--half", "--out", earlier).exit_code == 0
+    assert checkpoint.read(earlier).step == 6
+    assert invoke(generate.command, earlier, *drawn(snapshots.parent, "--out", tmp_path / "images")[1:]).exit_code == 0
+
+
+def test_nonsense_to_average_and_export(made, snapshots, tmp_path):
+    start = ["--std", 0.1, "--out", tmp_path / "a.pt"]
+    assert "no snapshots in" in refused(average.command, made / "out", *start)
+    assert "relative length = 0.5" in refused(average.command, snapshots, "--out", tmp_path / "a.pt", "--std", 0.5)
+    assert "average wanted at step 99" in refused(average.command, snapshots, *start, "--step", 99)
+    assert "no checkpoint at" in refused(export.command, tmp_path / "none.pt", "--out", tmp_path / "a.pt")
+    own = checkpoint.path_of(snapshots, 8)
+    for target in (
+        own,
+        own.with_name("step-00000099.pt"),
+        snapshots / "network.pt",
+        snapshots / "averages" / "step-00000002.pt",
+    ):
+        assert "belongs to the training" in refused(export.command, own, "--out", target)
+        assert "belongs to the training" in refused(average.command, snapshots, "--std", 0.1, "--out", target)
+    assert "holds only averaged weights" in refused(export.command, made / "out", "--no-ema", "--out", tmp_path / "a.pt")
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_an_export_beside_another_trainings_files_is_refused(made, copy, tmp_path):
+    """BITE: generation would tell the network the classes and spectra of other data."""
+    rewritten(copy / "out" / "knowledge.npz", class_names=np.array(["0", "1", "2"]), mean_colour_power=np.array(1.0))
+    assert invoke(export.command, made / "out", "--out", copy / "out" / "other.pt").exit_code == 0  # of the same data
+    rewritten(copy / "out" / "knowledge.npz", mean_theta=np.full_like(Knowledge.load(copy / "out").mean_theta.numpy(), 0.5))
+    assert "is of other data" in refused(export.command, made / "out", "--out", copy / "out" / "third.pt")
+    assert not (copy / "out" / "third.pt").exists()
+
+
 # ---- nonsense ---------------------------------------------------------------------------------------------------------
 
 HUGE = "9" * 25
@@ -213,6 +280,51 @@ def test_nonsense_to_generate(made, tmp_path, monkeypatch, more):
 def test_nonsense_to_evaluate(made, tmp_path, more):
     start = [made / "out", "--data", made / "pack", "--out", tmp_path, "--images", 20, "--steps", 1, "--samplers", "DDIM"]
     refused(evaluate.command, *start, "--extractor", "pca=2", "--device", "cpu", *more)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--samplers", "DDIM,Heun"], "a budget of 1 evaluations for Heun; allowed: ≥ 2"),
+        (["--images", 3, "--extractor", "pca=1"], "images = 3; allowed: > 3"),
+        (["--images", 4, "--extractor", "pca=4"], "4 generated images for 4 features; allowed: more than 4"),
+    ],
+)
+def test_what_a_sweep_refuses_is_refused_before_its_reference(made, tmp_path, monkeypatch, more, said):
+    monkeypatch.setattr("imagenet.commands.evaluate.reference", None)  # hours, for a million images
+    start = [made / "out", "--data", made / "pack", "--out", tmp_path, "--images", 20, "--steps", 1, "--samplers", "DDIM"]
+    assert said in refused(evaluate.command, *start, "--extractor", "pca=2", "--device", "cpu", *more)
+
+
+def test_a_sweep_that_is_cut_short_says_so_and_exits_as_training_does(made, tmp_path, monkeypatch):
+    assert evaluate.AGAIN == train.AGAIN
+    start = [made / "out", "--data", made / "pack", "--out", tmp_path, "--images", 20, "--steps", "1,2", "--samplers", "DDIM"]
+    start += ["--seed-ranges", 1, "--extractor", "pca=2", "--device", "cpu", "--no-pictures"]
+    sweep = evaluate.evaluate.sweep
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate.evaluate, "sweep", lambda *a, **more: sweep(*a, **(more | {"max_minutes": 0})))
+        found = invoke(evaluate.command, *start, "--max-minutes", 5)
+    assert found.exit_code == evaluate.AGAIN
+    assert "time is over; 0 of 2 points are finished; the same command continues from there" in found.stderr.splitlines()
+    assert invoke(evaluate.command, *start, "--max-minutes", 5).exit_code == 0
+
+
+def test_other_images_than_the_trainings_are_refused_unless_they_are_meant(made, tmp_path):
+    """BITE: size and classes agree, and numbers against other images pass as numbers against the training images."""
+    with np.load(made / "tiny.npz") as stored:
+        np.savez(tmp_path / "other.npz", images=stored["images"][:, ::-1], labels=stored["labels"])
+    packing = ["--size", tiny.SIZE, "--out", tmp_path / "pack", "--workers", 1]
+    assert invoke(pack.command, tmp_path / "other.npz", *packing).exit_code == 0
+    start = [made / "out", "--out", tmp_path / "swept", "--images", 20, "--steps", 1, "--samplers", "DDIM", "--no-pictures"]
+    start += ["--seed-ranges", 1, "--extractor", "pca=2", "--device", "cpu"]
+    said = refused(evaluate.command, *start, "--data", tmp_path / "pack")
+    assert "the network was trained on data of fingerprint" in said
+    assert "or --other-data if other images are meant" in said
+    assert not (tmp_path / "swept").exists()
+    assert invoke(evaluate.command, *start, "--data", tmp_path / "pack", "--other-data").exit_code == 0
+    assert "\nOther data: " in (tmp_path / "swept" / "table.md").read_text()
+    assert invoke(evaluate.command, *start, "--data", made / "pack").exit_code == 0  # its own, asked for or not
+    assert "Other data: " not in (tmp_path / "swept" / "table.md").read_text()
 
 
 @pytest.mark.parametrize(

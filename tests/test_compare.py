@@ -14,7 +14,7 @@ from synthetic.__main__ import main
 from theory import one_pass
 from theory.curve import Karras
 from theory.sampler import DDIM, grid
-from theory.schedule import VarianceExploding, edm
+from theory.schedule import CATALOGUE, VarianceExploding, edm
 from theory.stream import Stream
 from theory.target import GaussianMixture
 
@@ -161,18 +161,43 @@ def test_curie_weiss_is_sampled(run, tmp_path):
         (("--sigmas", "inf,1"), "level 0 is inf; allowed: finite"),
         (("--sigmas", "1,-1"), "level 1 is -1.0; allowed: finite and ≥ 0"),
         (("--sigmas", "3,x,1"), "could not convert string to float: 'x'; allowed: numbers"),
-        (("--schedules", "linear", "--dim", "3.5"), "dim = '3.5'; allowed: an integer"),
-        (("--schedules", "linear", "--dim", "nan"), "dim = 'nan'; allowed: an integer"),
+        (("--sigmas", "1e51,1"), "level 0 is 1e+51; allowed: 0, or from 1e-50 to 1e50"),
+        (("--sigmas", " ".join(["0.12345"] * 50)), "levels 0, 1 are 0.12345, 0.12345"),  # longer than a file's name may be
+        (
+            ("--schedules", "linear", "--dim", "3.5"),
+            "dim = '3.5'; allowed: an integer from 2 to 1e15, as 1000000 or 1e6; remedy: round",
+        ),
+        (("--schedules", "linear", "--dim", "nan"), "1e6; remedy: write a number"),
+        (
+            ("--schedules", "linear", "--dim", "1e300"),
+            "dim = '1e300'; allowed: an integer from 2 to 1e15, as 1000000 or 1e6; remedy: 1e15",
+        ),
+        (("--schedules", "linear", "--dim", "inf"), "1e6; remedy: 1e15"),
+        (("--schedules", "linear", "--dim", "-3"), "1e6; remedy: 2 or more"),
         (("--schedules", "linear", "--dim", "many"), "dim = 'many'; allowed: an integer"),
         (("--schedules", "linear", "--dim", "1"), "dim = '1'; allowed: an integer from 2"),
-        (("--schedules", "linear", "--steps", "0"), "Invalid value for '--steps'"),
+        (("--schedules", "linear", "--steps", "0"), "steps = 0; allowed: 1 to 10000; remedy: 16"),
+        (("--schedules", "linear", "--steps", "100000000"), "steps = 100000000; allowed: 1 to 10000; remedy: --epsilon finds"),
+        (("--schedules", "linear", "--window", "nan"), "--window = nan; allowed: a finite number"),
+        (("--schedules", "linear", "--epsilon", "nan"), "--epsilon = nan; allowed: a finite number"),
+        (("--schedules", "linear", "--law", "x" * 300), "there is no such file, check the path"),
+        (("--schedules", "linear", "--out", "/dev/null/x"), "allowed: a folder that can be written"),
+        (("--schedules", " , "), "nothing to compare; allowed"),
+        (("--entry", "os:system"), "called with (steps = 16) it ended with TypeError: expected str, bytes or os.PathLike"),
+        (("--entry", "builtins:exit"), "called with (steps = 16) it ended with SystemExit: 16; allowed: a theory.schedule.Sch"),
+        (("--entry", "builtins:min"), "no signature found for builtin"),
+        (("--entry", "os:getcwd"), "gave a str"),
+        (("--entry", ".x:y"), "to import .x ended with TypeError"),
         (("--schedules", "VP sqrt clock", "--steps", "5"), "VP sqrt clock, N = 5: the schedule has a kink at t = 0.5"),
         (("--schedules", "VP sqrt clock", "--kappa", "2000"), "allowed: 0 < κ < √d"),
         (("--schedules", "EDM training"), "noise at t = 1 is infinite; allowed: a finite level"),
         (("--schedules", "linear", "--law", "nowhere.yaml"), "law = 'nowhere.yaml'; allowed: gm, or a YAML or JSON file"),
         (("--entry", "nocolon"), "allowed: module:object"),
         (("--entry", "no_such_module_here:x"), "allowed: an importable object; remedy"),
-        (("--entry", "math:pi"), "gave a float; allowed: a theory.schedule.Schedule, or noise levels"),
+        (
+            ("--entry", "math:pi"),
+            "gave a float (TypeError: 'float' object is not iterable); allowed: a theory.schedule.Schedule, or noise levels",
+        ),
         (("--entry", "theory.sampler:missing"), "has no attribute 'missing'"),
     ],
 )
@@ -182,9 +207,99 @@ def test_bad_arguments(run, arguments, expected):
     assert expected in output
 
 
+BROKEN = """
+import torch
+from theory.schedule import Schedule
+
+def own():
+    raise KeyError("mine")
+
+def three(steps, dim, more):
+    return [1, 0]
+
+def endless():
+    while True:
+        yield 1.0
+
+class Numpy(Schedule):
+    def coefficients(self, t):
+        return torch.ones_like(t), torch.from_numpy(t.numpy() * 2)
+
+class Rising(Schedule):
+    def coefficients(self, t):
+        return t, 1 - t
+
+class Few(Schedule):
+    def coefficients(self, t):
+        return torch.ones(3), torch.ones(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("own", "called with () it ended with KeyError: 'mine'; allowed: a theory.schedule.Schedule, or noise levels, or a c"),
+        ("three", "called with (steps = 16, dim = 1000000) it ended with TypeError: three() missing 1"),
+        ("endless", "more than 10001 noise levels"),
+        ("Numpy", "coefficients(t) of 17 times ended with"),
+        ("Rising", "signal 0.0625, noise 0.9375 at t = 0.0625; allowed: shapes as t, both ≥ 0, noise/signal rising"),
+        ("Few", "shapes (3,), (3,) for (17,)"),
+    ],
+)
+def test_entries_that_fail(run, tmp_path, name, expected):
+    (tmp_path / "broken_to_compare.py").write_text(BROKEN)
+    code, output = run("--entry", f"broken_to_compare:{name}")
+    assert code == 2
+    assert f"entry = 'broken_to_compare:{name}'" in output or name == "endless"
+    assert expected in output
+
+
+def test_the_users_own_exception_is_the_cause(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_cause.py").write_text(BROKEN)
+    with pytest.raises(user_input.InputError) as caught:
+        user_input.read_entry("broken_cause:own", 16, 100)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("name", list(CATALOGUE))
+def test_schedules_of_ours_pass_the_check_of_entries(name):
+    user_input._check_schedule(name, CATALOGUE[name]())
+
+
+def test_a_file_of_levels_that_is_no_text(run, tmp_path):
+    (tmp_path / "levels.bin").write_bytes(b"\xff\xfe\x00")
+    code, output = run("--sigmas", str(tmp_path / "levels.bin"))
+    assert code == 2
+    assert "allowed: numbers" in output
+
+
+def test_n_is_not_reached_only_where_it_was_searched(run, tmp_path):
+    # BITE: "> 4096" for a list of levels, or for one mode, whose N nobody looked for.
+    law = law_file(tmp_path, {"weights": [1], "means": [1], "spreads": 1})
+    for more in (("--sigmas", "3,1,0"), ("--schedules", "linear", "--law", law)):
+        code, output = run(*more, "--epsilon", "0.1", "--dim", "1000")
+        assert code == 0, output
+        assert output.splitlines()[1].endswith("—")
+    assert "> 4096" in run("--schedules", "linear", "--epsilon", "1e-12", "--dim", "1000")[1]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
+        ("{p: 0.5, m: " + "9" * 400 + "}", "m = 9999999999999999999999999999999999999999…; allowed: a finite number"),
+        ("{p: 0.5, m: 1.0e+300}", "m = 1e+300; allowed: a finite number from −1e50 to 1e50"),
+        ("{p: 0.5, m: 1e3}", "m = '1e3'; allowed: a finite number from −1e50 to 1e50; remedy: write 1.0e+5 for 1e5"),
+        ("{p: 0.5, m: 1, sigma: 1.0e-300}", "spreads = [1e-300, 1e-300]; allowed: > 0, from 1e-50"),
+        ({"weights": [1.5, -0.5], "means": [1, 2], "spreads": 1}, "remedy: a weight > 0 for each mode"),
+        ({"weights": [0.5, 0.5], "means": [[1, 2], [3]], "spreads": 1}, "remedy: vectors of one length, 2 or more"),
+        (
+            {"weights": [1 / 400] * 400, "means": list(range(400)), "spreads": 1},
+            "400 modes in 1 directions; allowed: modes² × directions ≤ 40000",
+        ),
+        ({"J": 1e6}, "allowed: J + |h|/d ≤ 15"),
+        ({"J": 2, "h": 1e6}, "allowed: J + |h|/d ≤ 15"),
+        ({"J": 2, "h": -1000}, "allowed: h ≥ -300, below which M > 0 has no weight; remedy: −h"),
         ({"p": 0.8}, "missing key m; allowed: use the keys p, m, sigma (two modes)"),
         ({"weights": [0.5, 0.5], "spreads": 1}, "missing key means"),
         ({"J": 2.0, "field": 1.0}, "unknown key field; allowed for Curie-Weiss: J, h"),
@@ -210,6 +325,13 @@ def test_bad_laws(run, tmp_path, content, expected):
     code, output = run("--schedules", "linear", "--dim", "1000", "--law", law_file(tmp_path, content))
     assert code == 2
     assert expected in output
+
+
+def test_means_that_leave_no_direction_across_are_refused(run, tmp_path):
+    law = law_file(tmp_path, {"weights": [0.5, 0.5], "means": [[0, 1], [1, 2]], "spreads": 1})
+    code, output = run("--schedules", "linear", "--dim", "2", "--law", law)
+    assert code == 2
+    assert "means span 2 directions at d = 2; allowed: 1 to d − 1" in output
 
 
 def test_a_sampled_law_has_a_largest_dimension(run, tmp_path):

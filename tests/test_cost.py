@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,20 +42,34 @@ def test_direction_without_weight_plays_no_part() -> None:
     [
         ([1.0, 0.0], [1.0, 1.0], 0.1, 1.0, 4, "leave out directions without variance"),
         ([1.0, np.nan], [1.0, 1.0], 0.1, 1.0, 4, "0 < P < ∞"),
-        ([1.0], [1.0, 1.0], 0.1, 1.0, 4, "one weight each"),
+        ([1.0], [1.0, 1.0], 0.1, 1.0, 4, "one weight for each"),
         ([], [], 0.1, 1.0, 4, "K ≥ 1"),
         ([1.0], [-1.0], 0.1, 1.0, 4, "0 ≤ w < ∞"),
         ([1.0], [0.0], 0.1, 1.0, 4, "not all 0"),
         ([1.0], [1.0], 1.0, 1.0, 4, "ς_min < ς_max"),
         ([1.0], [1.0], 0.1, np.inf, 4, "ς_max < ∞"),
         ([1.0], [1.0], 0.1, 1.0, 0, "integer ≥ 1"),
+        ([1.0], [1.0], 0.1, 1.0, 2.5, "steps N = 2.5; allowed: an integer ≥ 1; remedy"),
     ],
 )
 def test_bad_input_is_refused_with_its_range(
-    variances: list[float], weights: list[float], low: float, high: float, steps: int, message: str
+    variances: list[float], weights: list[float], low: float, high: float, steps: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         cost.geodesic(variances, weights, low, high, steps)
+
+
+@pytest.mark.parametrize(("variances", "levels"), [([1.0], []), ([1.0], [np.inf]), ([1.0], [2.0]), (1.0, [2.0, 0.0])])
+def test_missing_spread_wants_a_list_of_variances_and_a_step(variances: Any, levels: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"variances .* and levels .*; allowed: \(K,\) and \(N \+ 1,\) with N ≥ 1; remedy"):
+        cost.missing_spread(variances, levels)
+
+
+def test_no_iteration_and_no_variance_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"iterations = 0; allowed: an integer ≥ 1; remedy"):
+        cost.consistent_weights([1.0, 2.0], lambda e: e, 0.0, 2.0, 3, iterations=0)
+    with pytest.raises(ValueError, match=r"K ≥ 1; remedy"):
+        cost.consistent_weights([], lambda e: e, 0.0, 2.0, 3)
 
 
 def test_weights_that_do_not_settle_are_refused() -> None:

@@ -8,8 +8,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from imagenet import data
@@ -153,15 +151,74 @@ def test_grey_and_transparent_images_have_three_channels(tmp_path):
     assert torch.equal(pixels[1, 0], pixels[1, 2])
 
 
-@given(st.integers(2, 9), st.integers(1, 5), st.integers(0, 7))
-def test_the_centred_square_is_box_filtered(size, factor, excess):
-    """A whole factor: the mean over factor × factor pixels, of the centre. BITE: nearest or bicubic differ."""
-    side = size * factor
-    pixels = picture(side, side + excess)
-    square = data._square(Image.fromarray(pixels), size)
-    centre = pixels[:, excess // 2 : excess // 2 + side].astype(float)
-    means = centre.reshape(size, factor, size, factor, 3).mean((1, 3))
-    assert np.abs(square - means).max() <= 1  # PIL rounds after each axis
+# Bringing to a size
+
+
+def keys_matrix(length, size):
+    """(size, length) float64: the cubic of Keys, a = −½, stretched by the factor when it shrinks, each row of sum 1."""
+    factor = length / size
+    stretch = max(factor, 1.0)
+    x = np.abs((np.arange(length) + 0.5 - (np.arange(size)[:, None] + 0.5) * factor) / stretch)
+    inner, outer = (1.5 * x - 2.5) * x**2 + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    weights = np.where(x < 1, inner, np.where(x < 2, outer, 0.0))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def waves(side, frequency):
+    """(side, side, 3) uint8: a cosine of this frequency, cycles per pixel, along each axis, amplitude 100."""
+    wave = np.cos(2 * np.pi * frequency * np.arange(side))
+    return np.repeat((127.5 + 50 * (wave[:, None] + wave[None]))[..., None].round().astype(np.uint8), 3, 2)
+
+
+@pytest.mark.parametrize(("side", "size"), [(24, 16), (31, 16), (17, 16), (10, 16), (7, 24), (16, 16)])
+def test_the_resize_is_the_antialiased_cubic(side, size):
+    """Factors that are not whole, and enlarging, against the kernel written out. BITE: BOX is 60 off."""
+    rough = np.random.default_rng(side).integers(0, 256, (side, side, 3)).astype(float)
+    rough = 127.5 + 0.6 * (rough - 127.5)  # away from 0 and 255, where PIL clips what the kernel's lobes overshoot
+    pixels = rough.astype(np.uint8)
+    matrix = keys_matrix(side, size)
+    expected = np.einsum("ij,jkc,lk->ilc", matrix, pixels.astype(float), matrix)
+    found = data._square(Image.fromarray(pixels), size)
+    assert found.shape == (size, size, 3)
+    assert np.abs(found - expected).max() <= 1.5  # PIL rounds after each axis
+
+
+@pytest.mark.parametrize("side", [192, 230, 320])
+def test_no_power_comes_from_above_the_new_nyquist(side):
+    """A cosine at .9 of the source's Nyquist frequency, which 128 px cannot hold, leaves a sixth of itself at most.
+
+    BITE: BOX at 1.5 takes every other pixel whole, and folds .71 of it back; .47 and .24 at the other two.
+    """
+    kept = data._square(Image.fromarray(waves(side, 0.45)), 128).astype(float).std()
+    assert kept < 0.18 * waves(side, 0.45).std()
+    low = data._square(Image.fromarray(waves(side, 0.03)), 128).astype(float).std()
+    assert low > 0.95 * waves(side, 0.03).std()  # and what it can hold stays
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(375, 500, 64), (333, 500, 128), (97, 64, 32), (40, 41, 16), (20, 30, 32)]
+)
+def test_it_is_adms_crop_to_the_byte(height, width, size):
+    """center_crop_arr of guided-diffusion, written as there: what published reference statistics were made with."""
+    pixels = picture(height, width)
+    image = Image.fromarray(pixels)
+    while min(*image.size) >= 2 * size:
+        image = image.resize(tuple(x // 2 for x in image.size), resample=Image.BOX)
+    scale = size / min(*image.size)
+    image = image.resize(tuple(round(x * scale) for x in image.size), resample=Image.BICUBIC)
+    whole = np.array(image)
+    top, left = (whole.shape[0] - size) // 2, (whole.shape[1] - size) // 2
+    expected = whole[top : top + size, left : left + size]
+    assert np.array_equal(data._square(Image.fromarray(pixels), size), expected)
+
+
+def test_a_strip_is_cut_before_it_is_made_larger():
+    """2 × 40000 px at 512 would be ten million columns; its middle is what is left anyway."""
+    strip = np.tile(picture(2, 400), (1, 100, 1))
+    found = data._square(Image.fromarray(strip), 512)
+    assert found.shape == (512, 512, 3)
+    middle = Image.fromarray(strip[:, 19992:20008]).resize((4096, 512), Image.Resampling.BICUBIC)
+    assert np.array_equal(found, np.array(middle)[:, 1792:2304])
 
 
 def test_empty_folder(tmp_path):
@@ -204,10 +261,15 @@ def test_nothing_left(tmp_path):
 
 
 def test_images_smaller_than_asked(tmp_path):
+    """Listed as broken files are; made larger if asked."""
     write(tmp_path / "a.png", picture(20, 24))
-    with pytest.raises(ValueError, match=r"a\.png has 24 × 20 pixels; allowed: ≥ size = 32 .*upsample=True"):
+    write(tmp_path / "b.png", picture(40, 40))
+    with pytest.raises(ValueError, match=r"1 of 2 .*a\.png: 24 × 20 pixels, too small; allowed: ≥ size = 32 .*--upsample"):
         everything(open_images(tmp_path, 32))
-    assert everything(open_images(tmp_path, 32, upsample=True))[0].shape == (1, 3, 32, 32)
+    images = open_images(tmp_path, 32, tolerance=0.5)
+    assert everything(images)[2].tolist() == [1]
+    assert "24 × 20 pixels, too small" in images.broken[0]
+    assert everything(open_images(tmp_path, 32, upsample=True))[0].shape == (2, 3, 32, 32)
 
 
 @pytest.mark.parametrize(("name", "words"), [("none", "does not exist"), ("a.csv", "is a file of another kind")])
@@ -258,7 +320,7 @@ PIXELS = np.zeros((2, 8, 8, 3), np.uint8)
         ({"images": PIXELS, "labels": [0.0, 1.0]}, "labels are float64"),
         ({"images": PIXELS, "labels": [0, -1]}, "label of image 1 is -1; allowed: 0 … 999999; remedy"),
         ({"images": PIXELS, "labels": [0, 2], "class_names": ["a", "b"]}, "label of image 1 is 2; allowed: 0 … 1"),
-        ({"images": PIXELS[:0], "labels": np.zeros(0, int)}, "empty; allowed: at least one image"),
+        ({"images": PIXELS[:0], "labels": np.zeros(0, int)}, r"pack\.npz is empty; allowed: at least one image"),
         (jpegs(3) | {"jpeg": jpegs(3)["jpeg"][:-9]}, "the blob has .* truncated or corrupt"),
         (jpegs(3) | {"offsets": jpegs(3)["offsets"][::-1]}, "truncated or corrupt"),
         (jpegs(3) | {"offsets": np.zeros((2, 2))}, r"offsets float64 \(2, 2\)"),
@@ -344,11 +406,31 @@ def test_a_row_without_bytes_is_a_broken_image(tmp_path):
         (["train-0.parquet", "val-0.parquet"], "val", ["val-0.parquet"]),
         (["data/train/0.arrow", "data/test/0.arrow"], "train", ["data/train/0.arrow"]),
         (["0.parquet", "1.parquet"], "train", ["0.parquet", "1.parquet"]),
+        (["set-train-00000-of-00001.arrow", "set-test-00000-of-00001.arrow"], "test", ["set-test-00000-of-00001.arrow"]),
     ],
 )
 def test_splits_of_tables(tmp_path, found, split, chosen):
     root = table_files(tmp_path, *found)
     assert [file.relative_to(root).as_posix() for file in tables(root, split)] == chosen
+
+
+@pytest.mark.parametrize(
+    ("found", "split", "words"),
+    [
+        (["train-0.parquet", "val-0.parquet"], "test", r"split = 'test'; allowed: train, val; remedy: --split train"),
+        (
+            ["set-validation-00000-of-00002.parquet"],
+            "train",
+            r"split = 'train'; allowed: validation; remedy: --split validation",
+        ),
+        (["data/test/0.arrow"], "train", "split = 'train'; allowed: test; remedy: --split test"),
+        (["0.parquet"], "vla", "split = 'vla'; allowed: train, which takes all here; remedy: --split train"),
+    ],
+)
+def test_a_split_that_is_not_there_is_refused(tmp_path, found, split, words):
+    """BITE: all files, validation images among them, in the place of the split."""
+    with pytest.raises(ValueError, match=f"no table in .* is of {words}"):
+        tables(table_files(tmp_path, *found), split)
 
 
 def test_bad_tables(tmp_path):

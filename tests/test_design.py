@@ -13,7 +13,7 @@ from PIL import Image
 from imagenet import design as designs
 from imagenet.__main__ import main
 from imagenet.design import Field, checked_levels, error_of, levels_of, usual
-from theory import oracle, schedule
+from theory import cost, schedule
 from theory.target import Gaussian
 
 
@@ -48,9 +48,8 @@ def test_the_error_is_that_of_sampling_a_gaussian():
         data = law.denoise(x, torch.tensor(1.0).double(), torch.tensor(left).double())
         x = data + right / left * (x - data)
     spread = x.diagonal().numpy()
-    found = designs.missing_spread(variance.numpy(), levels)
+    found = cost.missing_spread(variance.numpy(), levels)
     assert np.allclose(np.exp(-found) * np.sqrt(variance.numpy()), spread, rtol=1e-12)
-    assert np.allclose(found, oracle.missing_spread(variance.tolist(), levels), rtol=1e-12)
     field = Field(variance.numpy(), np.array([1.0, 2.0, 5.0]))
     distance = (np.sqrt(variance.numpy()) - spread) ** 2
     assert math.isclose(error_of(field, levels).wasserstein, 100 * (field.count @ distance) / (field.count @ field.variance))
@@ -78,7 +77,7 @@ def test_on_images_ours_is_best_and_files_agree(tmp_path):
     assert list(found["classes"]) == ["a", "b"]
     ours = found["dataset"]
     assert found["predicted"][0]["wasserstein"] == min(row["wasserstein"] for row in found["predicted"])
-    assert "Your present sigmas would leave" in text
+    assert "Your present sigmas, with 4 steps, would leave" in text
     levels = np.array(ours["sigmas"])
     assert len(levels) == 9
     assert levels[-1] == 0
@@ -187,6 +186,12 @@ def _flat(folder):
         (_flat, ["(8, 8)", "(n, C, H, W)", "channels first"]),
         (lambda folder: [folder / "nowhere"], ["does not exist", "allowed:", "remedy:"]),
         (lambda folder: [pictures(folder), "--steps", "1"], ["steps = 1", "≥ 2", "remedy:"]),
+        (lambda folder: [pictures(folder), "--steps", "100000000"], ["steps = 100000000", "2 to 10000", "remedy:"]),
+        (lambda folder: [pictures(folder), "--epsilon", "1e-300"], ["1e-300", "from 1e-12", "remedy:"]),
+        (lambda folder: [pictures(folder), "--compare", "1e300, 1, 0"], ["from 1e+300 to 1;", "1e-100 to 1e+100", "remedy:"]),
+        (lambda folder: [pictures(folder), "--compare", folder / "0.png"], ["allowed: numbers", "remedy:"]),
+        (lambda folder: ["  "], ["PATH is empty", "allowed:", "remedy:"]),
+        (lambda folder: ["x" * 300], ["File name too long", "allowed:", "remedy:"]),
         (lambda folder: [pictures(folder), "--compare", "1, 2, 0"], ["1.0, 2.0", "decreasing", "t/(1 − t)"]),
         (lambda folder: [pictures(folder), "--compare", "one"], ["one", "allowed: numbers", "remedy"]),
         (lambda folder: [pictures(folder), "--epsilon", "0.7"], ["0.7", "0 < ε < ½", "remedy:"]),
@@ -201,6 +206,39 @@ def test_errors_are_clear(tmp_path, make, words):
     assert all(word in said for word in words), result.output
     assert "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    result = run(pictures(tmp_path / "images"), "--steps", "4", "--out", "/dev/null/x")
+    assert result.exit_code == 1
+    assert "allowed: paths that can be read and written" in result.output
+
+
+def test_few_images_are_cautioned_about(tmp_path):
+    # BITE: "0 % of the variance of the mean colour", as if one image had told.
+    latents = np.random.default_rng(0).standard_normal((designs.FEW, 2, 8, 8)).astype(np.float32)
+    latents += np.arange(designs.FEW)[:, None, None, None]
+    said = {}
+    for count in (1, 4, designs.FEW):
+        np.save(tmp_path / "x.npy", latents[:count])
+        said[count] = designed(tmp_path, tmp_path / "x.npy", "--steps", 4)[1]
+    assert "0 % of the variance of the mean colour" not in said[1]
+    assert "cannot be known from one image" in said[1]
+    assert "Caution: one image." in said[1]
+    assert "Caution: 4 images." in said[4]
+    assert "± 82 %" in said[4]  # √(2/3)
+    assert "Caution" not in said[designs.FEW]
+    np.save(tmp_path / "x.npy", latents[:, 0])
+    assert f"one image (C, H, W) of {designs.FEW} channels" in designed(tmp_path, tmp_path / "x.npy", "--steps", 4)[1]
+    np.save(tmp_path / "x.npy", np.repeat(latents[:1], 5, 0))
+    assert "do not differ in their mean colour" in designed(tmp_path, tmp_path / "x.npy", "--steps", 4)[1]
+
+
+def test_long_lists_of_present_sigmas(tmp_path):
+    # BITE: a list of more than 255 letters, asked whether it is a file, was an OSError.
+    written = ", ".join(f"{80 * 0.95**k:.6g}" for k in range(100))
+    _, text = designed(tmp_path, pictures(tmp_path / "images"), "--steps", 4, "--compare", written)
+    assert "Your present sigmas, with 100 steps, would leave" in text
 
 
 def test_present_sigmas_from_a_file(tmp_path):

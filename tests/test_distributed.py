@@ -1,8 +1,14 @@
-"""Two processes, started as torchrun starts them, against one: whole weights in each, and weights divided among them."""
+"""Two processes, started as torchrun starts them, against one: whole weights in each, and weights divided among them.
+
+And what two processes say that do not see the same folder, settings or data.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,8 +91,6 @@ def test_two_processes_are_one(trained, folder):
 
 @pytest.mark.parametrize("folder", ["ddp", "fsdp"])
 def test_metrics_of_two_processes_are_those_of_one(trained, folder):
-    import json
-
     lines = [(trained / name / "metrics.jsonl").read_text().splitlines() for name in ("one", folder)]
     assert len(lines[0]) == len(lines[1]) == STEPS // 4
     for mine, theirs in zip(*(map(json.loads, part) for part in lines), strict=True):
@@ -97,6 +101,87 @@ def test_metrics_of_two_processes_are_those_of_one(trained, folder):
 
 def test_the_finished_network_of_two_processes_is_loaded(trained):
     assert checkpoint.load_network(trained / "fsdp")[1] == tiny.CLASSES
+
+
+APART = """
+import copy, json, os, shutil, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, {root!r})
+from imagenet import checkpoint
+from imagenet.packed import open_packed
+from imagenet.train import train
+from tests import tiny
+from tests.test_distributed import changes
+torch.set_num_threads(1)
+rank, folder = int(os.environ["RANK"]), Path({folder!r})
+packed, other = (open_packed({pack!r}) for _ in range(2))
+object.__setattr__(other, "fingerprint", "another")
+seen, alone = folder / "seen", folder / "alone"  # the first process's disk, and the second one's
+rate = changes() | {{"training__learning_rate": 5e-4}}
+cases = {{
+    "unseen": lambda: (changes(), packed, (seen, alone)[rank]),
+    "settings": lambda: (rate if rank else changes(), packed, folder / "new"),
+    "data": lambda: (changes(), other if rank else packed, folder / "new"),
+    "weights": lambda: (changes(), packed, (seen, folder / "moved")[rank]),
+    "damaged": lambda: (changes(), packed, folder / "damaged"),
+    "same": lambda: (changes(), packed, seen),
+}}
+said = {{}}
+for name, made in cases.items():
+    settings, data, place = made()
+    try:
+        train(tiny.run(**settings), data, place)
+        said[name] = "trained"
+    except checkpoint.CheckpointError as error:
+        said[name] = str(error)
+(folder / f"said-{{rank}}.json").write_text(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said(trained, tmp_path_factory):
+    """What each of two processes says of each case; the folder."""
+    folder = tmp_path_factory.mktemp("apart")
+    half = checkpoint.read(checkpoint.path_of(trained / "one", 10))
+    checkpoint.write(checkpoint.path_of(folder / "seen", 10), half)
+    moved = {name: tensor + 1e-3 for name, tensor in half.model.items()}
+    checkpoint.write(checkpoint.path_of(folder / "moved", 10), dataclasses.replace(half, model=moved))
+    checkpoint.path_of(folder / "damaged", 10).parent.mkdir(parents=True)
+    checkpoint.path_of(folder / "damaged", 10).write_bytes(b"junk")
+    script = folder / "apart.py"
+    script.write_text(APART.format(root=str(ROOT), pack=str(trained / "pack"), folder=str(folder)))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=150, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads((folder / f"said-{rank}.json").read_text()) for rank in range(2)], folder
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (
+            "unseen",
+            r"process 1 cannot read the checkpoint that process 0 continues from: no checkpoint at .*alone.*step-00000010",
+        ),
+        ("settings", r"processes 0 and 1 would train different things: settings\.training\.learning_rate: 0\.001 and 0\.0005"),
+        ("data", r"processes 0 and 1 would train different things: data: '[0-9a-f]+' and 'another'"),
+        ("weights", r"processes 0 and 1 would train different things: weights: '[0-9a-f]+' and '[0-9a-f]+'"),
+        ("damaged", r"none of 1 checkpoints in .*damaged.* can be read"),
+    ],
+)
+def test_processes_that_would_train_apart_all_say_so(said, case, words):
+    """BITE: each looks for itself; the second begins anew, and the first writes a network of both."""
+    for rank in range(2):
+        assert re.search(rf"{words}.*; allowed: .*; remedy: ", said[0][rank][case]), said[0][rank][case]
+    assert not (said[1] / "new" / checkpoint.FINISHED).exists()
+
+
+def test_the_first_process_chooses_the_checkpoint(trained, said):
+    assert [each["same"] for each in said[0]] == ["trained", "trained"]
+    one, two = (checkpoint.read(checkpoint.path_of(place, STEPS)) for place in (trained / "one", said[1] / "seen"))
+    assert apart(one.model, two.model) < 1e-6
 
 
 def test_a_batch_that_processes_cannot_share_is_refused():

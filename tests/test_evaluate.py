@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from imagenet import evaluate, quality, targets
+from imagenet import evaluate, gallery, metric, quality, targets
 from imagenet.evaluate import Sweep, sweep
 from imagenet.extractor import Components
 from imagenet.reference import Pictures, Reference, reference
@@ -234,6 +235,14 @@ def test_bad_input_is_refused_before_any_image(compared: Reference, components: 
         sweep(toy, compared, [components], replace(SETTINGS, evaluations=(1, 4)))
     with pytest.raises(ValueError, match="too few images"):
         sweep(toy, compared, [components], replace(SETTINGS, images=DIM))
+    with pytest.raises(ValueError, match=r"images = 3; allowed: > 3, the neighbours"):
+        evaluate.check(toy, replace(SETTINGS, images=3))
+    seen = replace(compared.seen[0], real=compared.seen[0].real[:3])
+    with pytest.raises(ValueError, match=r"a reference that keeps 3 training images; allowed: > 3"):
+        sweep(toy, replace(compared, seen=(seen,)), [components], SETTINGS)
+    for minutes in (-1.0, math.nan):
+        with pytest.raises(ValueError, match=rf"max_minutes = {minutes}; allowed: ≥ 0; remedy: "):
+            sweep(toy, compared, [components], SETTINGS, max_minutes=minutes)
     with pytest.raises(ValueError, match="allowed: those of the reference"):
         sweep(toy, compared, [], SETTINGS)
     for name, value in (("evaluations", ()), ("samplers", ("DDIM", "DDIM")), ("images", 0), ("batch", 0), ("first", -1)):
@@ -248,6 +257,17 @@ def test_bad_input_is_refused_before_any_image(compared: Reference, components: 
 
     with pytest.raises(ValueError, match=r"the generator gave torch.float32 .*allowed: uint8 \(60, 3, 8, 8\)"):
         sweep(Wrong(), compared, [components], SETTINGS)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 32])
+def test_the_remedy_for_too_few_images_is_one(count: int) -> None:
+    """BITE: for one image it was pca=1, which that image is too few for as well."""
+    with pytest.raises(ValueError, match=rf"too few images for FD: {count} images .*; remedy: raise") as raised:
+        metric.require_enough(count, 40, "FD")
+    advised = re.search(r"pca=(\d+)", str(raised.value))
+    assert (advised is None) == (count < 2)
+    if advised:
+        metric.require_enough(count, int(advised[1]), "FD")
 
 
 def test_classes_and_sizes_of_another_data_set_are_refused(compared: Reference, components: Components, data: Pictures) -> None:
@@ -442,12 +462,36 @@ def test_a_sheet_holds_the_pixels_themselves() -> None:
     assert "pixelated" in picture.attrib["style"]
 
 
-def test_sheets_of_unlike_or_too_many_images_are_refused() -> None:
+def test_sheets_of_unlike_or_too_many_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="remedy: draw the same images"):
         quality.sheet({"a": photographs(torch.arange(2)), "b": photographs(torch.arange(3))}, ["1", "2"])
-    noise = torch.randint(256, (4, 3, 512, 512), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    monkeypatch.setattr(quality, "_LARGEST_SHEET", 100)
     with pytest.raises(ValueError, match="remedy: fewer rows"):
-        quality.sheet({"a": noise}, ["1", "2", "3", "4"])
+        quality.sheet({"a": photographs(torch.arange(2))}, ["1", "2"])
+
+
+def test_a_sheet_of_large_images_is_a_jpeg_of_allowed_size() -> None:
+    """BITE: a thousand classes, or eight at 256 px, were refused after hours of sampling."""
+    noise = torch.randint(256, (8, 3, 256, 256), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    text = quality.sheet({"a": noise, "b": noise}, [str(k) for k in range(8)])
+    assert "data:image/jpeg;base64," in text
+    assert len(text) <= quality._LARGEST_SHEET
+
+
+def test_the_gallery_shows_at_most_so_many_classes() -> None:
+    @dataclass
+    class Pack:
+        labels: torch.Tensor
+        class_names: list[str]
+
+        def take(self, at: torch.Tensor) -> tuple[torch.Tensor]:
+            return (at,)
+
+    pack = Pack(torch.arange(1000).repeat_interleave(3), [f"class {k}" for k in range(1000)])
+    rows, columns = gallery._photographs(pack, 2, 4)  # type: ignore[arg-type]
+    assert rows == [f"class {k}" for k in (125, 125, 375, 375, 625, 625, 875, 875)]
+    assert pack.labels[columns["data"]].tolist() == [int(row.split()[1]) for row in rows]
+    assert len(gallery._photographs(pack, 1, 1000)[0]) == 1000  # type: ignore[arg-type]
 
 
 def test_a_steering_strip_names_what_was_steered() -> None:
@@ -466,6 +510,10 @@ def test_a_steering_strip_names_what_was_steered() -> None:
         (["--steps", "4,x"], "allowed: whole numbers, such as 4,8,16"),
         (["--samplers", "DDIM,RK45"], "sampler 'RK45'; allowed: Euler, Heun"),
         (["--images", "0"], "images = 0; allowed: ≥ 1"),
+        (["--max-minutes", "-1"], "-1.0; allowed: > 0; remedy: leave it out"),
+        (["--max-minutes", "nan"], "nan; allowed: > 0; remedy: leave it out"),
+        (["--device", "cpu:3"], "device = 'cpu:3'; allowed: auto, cpu, cuda"),
+        (["--graphs", "--device", "cpu"], "--graphs on device = cpu; allowed: cuda"),
         (["--gamma", "2"], "allowed: 0 ≤ γ ≤ 1"),
         ([], "no pack in"),
     ],

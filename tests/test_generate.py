@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import logging
 import math
 import os
 import signal
@@ -501,6 +502,12 @@ def test_schedules_are_those_of_training():
         ({"levels": "cosine"}, "cosine"),
         ({"gauge": "flow"}, "flow"),
         ({"levels": "sqrt", "gauge": "linear"}, "linear"),
+        ({"slope": math.nan}, "slope = nan"),
+        ({"slope": 0.0}, "slope = 0.0"),
+        ({"slope": 100.0}, "slope = 100.0"),
+        ({"amplitude": 1e300}, "amplitude = 1e.300"),
+        ({"amplitude": math.inf}, "amplitude = inf"),
+        ({"theta": ((0.0, 2.0, 0.1), (0.0, math.nan, 0.1))}, r"θ with \[nan\]"),
     ],
 )
 def test_a_wrong_request_is_refused(changes, value):
@@ -524,13 +531,42 @@ def test_wrong_guidance_is_refused(arguments, value):
         ("shifted cosine", {}, {"slope": 1.2}, "slope × 1.2"),
         ("spectral, data set", {}, {"theta": "drawn"}, "drawn"),
         ("spectral, per image", {}, {"theta": ((1.0, 2.0),)}, r"\[2\] numbers"),
-        ("spectral, per image", {}, {"slope": 0.0}, "steering slope = 0.0"),
     ],
 )
 def test_what_a_network_cannot_draw_is_refused(noise, objective, changes, value):
     generator = Generator(run_of(noise, **objective), Exact(), KNOWLEDGE)
     with pytest.raises(ValueError, match=rf"{value}.*; allowed: .*; remedy: "):
         generator.sample(Request(**changes))
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "DDIM"])
+@pytest.mark.parametrize("factors", list(itertools.product((0.1, 10.0), (1e-4, 1e4))))
+def test_factors_at_the_ends_of_what_is_allowed_draw_finite_images(sampler, factors):
+    states, _ = untrained().states(Request(sampler, 3, slope=factors[0], amplitude=factors[1], clip=False, count=4), 0, 4)
+    assert bool(states.isfinite().all())
+
+
+class Broken:
+    """A network whose third image of a batch is `value`."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, z, *_):
+        out = torch.zeros_like(z)
+        out[2] = self.value
+        return out
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_image_that_is_not_finite_is_refused(tmp_path, value):
+    """BITE: NaN becomes 0 as uint8, a black image among the others."""
+    generator = dataclasses.replace(untrained(), network=Broken(value))
+    request = Request("DDIM", 2, first=4, count=4, slope=1.2, clip=False)
+    said = r"image 6 is not finite after 2 steps of DDIM with slope × 1.2.*; allowed: .*; remedy: "
+    with pytest.raises(ValueError, match=said):
+        samples.write(generator, request, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 # ---- on disk ------------------------------------------------------------------------------------------------------------
@@ -577,8 +613,87 @@ def test_another_request_is_not_mixed_in(tmp_path):
     ):
         with pytest.raises(ValueError, match=rf"{name}.*; allowed: .*; remedy: another folder"):
             samples.write(generator, other, tmp_path)
-    with pytest.raises(ValueError, match="weights: 'untrained' and 'other'"):
-        samples.write(dataclasses.replace(generator, identity="other"), ASKED, tmp_path)
+    prior = dataclasses.replace(KNOWLEDGE.prior, basis=dataclasses.replace(KNOWLEDGE.basis, mean=KNOWLEDGE.basis.mean + 1))
+    for changes, name in (
+        ({"identity": "other"}, "weights: 'untrained' and 'other'"),
+        ({"autocast": torch.bfloat16}, "precision.autocast: 'None' and 'torch.bfloat16'"),
+        ({"inputs": torch.bfloat16}, "precision.inputs: 'torch.float32' and 'torch.bfloat16'"),
+        ({"knowledge": dataclasses.replace(KNOWLEDGE, prior=prior)}, "knowledge: '.*' and '.*'"),
+        ({"knowledge": dataclasses.replace(KNOWLEDGE, class_counts=torch.tensor([30, 29, 1]))}, "knowledge: '.*' and '.*'"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name} \(there, and now\); allowed: .*; remedy: another folder"):
+            samples.write(dataclasses.replace(generator, **changes), ASKED, tmp_path)
+    (tmp_path / samples.ASKED).unlink()
+    with pytest.raises(ValueError, match=rf"{samples.FINAL} and no {samples.ASKED}; allowed: .*; remedy: "):
+        samples.write(generator, ASKED, tmp_path)
+
+
+class Full:
+    """A network that has no memory for more than `most` images, nor after `calls` calls."""
+
+    def __init__(self, network, most, calls=1000):
+        self.network, self.most, self.calls = network, most, calls
+
+    def __call__(self, z, *more):
+        self.calls -= 1
+        if len(z) > self.most or self.calls < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network(z, *more)
+
+
+@pytest.mark.parametrize("form", ["npz", "png"])
+@pytest.mark.parametrize(("before", "after", "drawn"), [(4, 3, [3, 1]), (3, 2, [2, 2, 1]), (2, 7, [7])])
+def test_another_size_of_batches_goes_on(tmp_path, form, before, after, drawn):
+    """BITE: after too little memory the smaller --batch that is advised was refused. Batches that are there are kept."""
+    generator = untrained()
+
+    def write(network, batch):
+        request = dataclasses.replace(ASKED, batch=batch)
+        return samples.write(dataclasses.replace(generator, network=network), request, tmp_path / "a", form=form)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        write(Full(generator.network, before - 1), before)
+    assert not (tmp_path / "a").exists()  # nothing was drawn
+    with pytest.raises(torch.OutOfMemoryError):
+        write(Full(generator.network, before, calls=2), before)  # the first batch, both steps
+    rows = []
+
+    def counted(z, *more):
+        rows.append(len(z))
+        return generator.network(z, *more)
+
+    made = write(counted, after)
+    assert rows == [count for count in drawn for _ in range(2)]
+    alone = samples.write(generator, ASKED, tmp_path / "b", form=form)
+    assert not list((tmp_path / "a").rglob("*-*.npz"))
+    for one, other in zip(sorted([made, *made.rglob("*.png")]), sorted([alone, *alone.rglob("*.png")]), strict=True):
+        assert one.is_dir() or one.read_bytes() == other.read_bytes()
+
+
+def test_overlapping_parts_are_joined_once(tmp_path):
+    """Two processes given unlike sizes of batches: every image once, from any part that has it."""
+    generator = untrained()
+    assert samples.write(generator, ASKED, tmp_path, rank=0, world=2) is None  # 3, 4; 7, 8 of 3 … 9
+    threes = dataclasses.replace(ASKED, batch=3)
+    assert samples.write(generator, threes, tmp_path, rank=1, world=3) is None  # 6, 7, 8
+    held = sorted(part.stem for part in (tmp_path / samples.PARTS).iterdir())
+    assert held == ["00000003-00000005", "00000006-00000009", "00000007-00000009"]
+    made = samples.write(generator, threes, tmp_path)
+    assert made.read_bytes() == samples.write(generator, ASKED, tmp_path / "b").read_bytes()
+
+
+def test_requests_begun_at_once_in_one_folder(tmp_path):
+    """The one that keeps a batch first has the folder."""
+    generator = untrained()
+    network = generator.network
+    other = dataclasses.replace(generator, identity="other")
+
+    def meanwhile(*inputs):
+        samples.write(other, ASKED, tmp_path)
+        return network(*inputs)
+
+    with pytest.raises(ValueError, match="weights: 'other' and 'untrained'"):
+        samples.write(dataclasses.replace(generator, network=meanwhile), ASKED, tmp_path)
 
 
 def test_wrong_ranks_and_damaged_parts(tmp_path):
@@ -618,7 +733,7 @@ def test_killed_and_started_again(tmp_path):
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a")], env=environment, check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
     kept = sorted(file.name for file in (tmp_path / "a" / samples.PARTS).glob("[0-9]*.npz"))
-    assert kept == ["00000003.npz", "00000005.npz"]
+    assert kept == ["00000003-00000005.npz", "00000005-00000007.npz"]
     generator = untrained()
     rows = []
     network = generator.network
@@ -702,7 +817,12 @@ def test_the_command(trained, tmp_path):
     ("more", "value"),
     [
         (["--labels", "7"], "labels"),
-        (["--labels", "some"], "some"),
+        (["--labels", "-1"], "labels [-1]; allowed: 0 … 2"),
+        (["--slope", "nan"], "slope = nan; allowed: a factor from 0.1 to 10"),
+        (["--slope", "100"], "slope = 100.0"),
+        (["--amplitude", "1e300"], "amplitude = 1e+300"),
+        (["--device", "cpu:3"], "device = 'cpu:3'; allowed: auto, cpu, cuda"),
+        (["--graphs"], "--graphs on device = cpu; allowed: cuda"),
         (["--gamma", "2"], "γ = 2.0"),
         (["--rank", "3", "--world", "2"], "rank = 3"),
         (["--device", "cuda"], "CUDA"),
@@ -716,6 +836,14 @@ def test_the_command_answers_a_mistake(trained, tmp_path, more, value):
     assert value in result.output
     assert "allowed: " in result.output
     assert "remedy: " in result.output
+    assert not list(tmp_path.iterdir())  # the right command is not taken for another request
+
+
+@pytest.mark.parametrize("text", ["some", "1 2", "²", "1,,2", ",", "1,", "0x1", "1.0", "", "9" * 5000])
+def test_labels_are_words_or_numbers_with_commas(trained, tmp_path, text):
+    result = CliRunner().invoke(command, [str(trained), "--out", str(tmp_path), "--device", "cpu", "--labels", text])
+    assert result.exit_code == 2
+    assert f"{text!r}; allowed: balanced, as data, or numbers of classes such as 3 or 0,4,7; remedy: " in result.output
 
 
 def test_a_grid_for_looking_leaves_the_network_in_training():
@@ -727,6 +855,9 @@ def test_a_grid_for_looking_leaves_the_network_in_training():
     expected = untrained().sample(Request("DDIM", 2, count=6)).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(picture[SIDE:, SIDE : 2 * SIDE], expected[5])
     assert not picture[SIDE:, 2 * SIDE :].any()
+    with torch.no_grad():
+        next(network.parameters()).fill_(math.nan)
+    sample_grid(generator.run, network, KNOWLEDGE, Request("DDIM", 2, count=6))  # does not stop a training that went wrong
 
 
 def test_pixels_and_unit_are_inverse():
@@ -744,7 +875,47 @@ def test_a_source_for_the_sweep():
     assert [source.evaluations_per_step(name) for name in ("ancestral", "Heun in noise-to-signal")] == [1, 2]
     assert source.identity == Source(generator, Request("DDIM", 7, batch=5)).identity
     assert source.identity != Source(generator, Request(seed=1)).identity
-    assert source.identity != Source(dataclasses.replace(generator, identity="x"), Request()).identity
+    mean_theta = KNOWLEDGE.mean_theta + 1
+    for changes in (
+        {"identity": "x"},
+        {"autocast": torch.bfloat16},
+        {"knowledge": dataclasses.replace(KNOWLEDGE, mean_theta=mean_theta)},
+    ):
+        assert source.identity != Source(dataclasses.replace(generator, **changes), Request()).identity
+
+
+@pytest.mark.parametrize("fails", ["compiler", "driver"])
+def test_without_a_compiler_images_are_drawn_all_the_same(trained, monkeypatch, caplog, fails):
+    """With one warning, whatever kind of error it was; the same images."""
+    calls = []
+
+    def compiling(network, **_):
+        def call(*_):
+            calls.append(1)
+            raise (RuntimeError if fails == "driver" else OSError)("no C++ compiler found\nand more")
+
+        return call
+
+    expected = load_generator(trained).sample(ASKED)
+    monkeypatch.setattr(torch, "compile", compiling)
+    quick = load_generator(trained, compiled=True, graphs=True)
+    assert torch.equal(quick.sample(ASKED), expected)
+    assert len(calls) == 1
+    warned = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    kind = "RuntimeError" if fails == "driver" else "OSError"
+    assert warned == [f"going on without compiler and CUDA graphs, as they failed ({kind}: no C++ compiler found)"]
+
+
+def test_too_little_memory_is_no_failure_of_the_compiler(trained, monkeypatch):
+    def compiling(network, **_):
+        def call(*_):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_generator(trained, compiled=True).sample(ASKED)
 
 
 def test_without_cuda_graphs_are_the_network():

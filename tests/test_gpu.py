@@ -18,6 +18,7 @@ import xarray as xr
 
 from imagenet import checkpoint, count, gpu, gpu_bench, gpu_page, gpu_plan, gpu_results
 from imagenet.settings import SettingsError, as_dict, build, load, read
+from theory.ledger import student_k
 
 ROOT = Path(__file__).resolve().parents[1]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as many sums as threads: bits depend on it
@@ -294,14 +295,30 @@ def test_targets_are_met_missed_or_undecided():
     assert _state(_results(0.84, 0.1), "at least 15% better") == "undecided"
     assert _state(_results(1.1, 0.001), "not worse at 8 steps") == "missed"
     (row,) = [row for row in gpu_results.targets([_results(1.1, 0.001)]) if row.target.startswith("the crossover")]
-    assert row.figure == "worse from 4 steps on"
+    assert row.measured == "worse from 4 steps on"
 
 
 def test_numbers_of_a_processor_never_count():
     assert {row.state for row in gpu_results.targets([_results(0.5, 0.001, "cpu")])} == {gpu_results.NOT_RUN}
     assert {row.state for row in gpu_results.targets([])} == {gpu_results.NOT_RUN}
-    assert gpu_results.judged(math.nan, math.nan, 0.1) == gpu_results.NOT_RUN
-    assert gpu_results.judged(1.0, math.nan, 0.1) == "undecided"
+    assert gpu_results.judged(math.nan, math.nan, 0.1, 3) == gpu_results.NOT_RUN
+    assert gpu_results.judged(1.0, math.nan, 0.1, 3) == "undecided"
+    assert gpu_results.judged(1.0, 0.0, 0.1, 1) == "undecided"
+
+
+def test_three_seed_ranges_have_student_s_k():
+    """BITE: three standard errors above are met by two of them, but three values say so by 4.30 only, thirty by 2.05."""
+    assert gpu_results.standard_errors(3) == pytest.approx(student_k(2))
+    assert gpu_results.judged(0.18, 0.01, 0.15, 3) == "undecided"
+    assert gpu_results.judged(0.18, 0.01, 0.15, 30) == "met"
+    assert gpu_results.judged(0.10, 0.01, 0.15, 3) == "missed"
+    assert gpu_results.judged(0.12, 0.01, 0.15, 3) == "undecided"
+    results = _results(0.82, 0.004)  # gain .18 ± .0027: 11 standard errors
+    assert _state(results, "at least 15% better") == "met"
+    assert _state(_results(0.82, 0.012), "at least 15% better") == "undecided"  # 3.7 of them
+    dropped = results.quality["off"].copy(deep=True)
+    dropped["frechet"][1, :, 2] = math.nan  # a range not finished: two values, 12.7 standard errors
+    assert gpu_results.ranges(dropped, *results.arms).max() == 2
 
 
 def test_readme_is_filled_between_its_markers(tmp_path):

@@ -149,33 +149,82 @@ def test_stretches_and_centroids():
     assert hierarchy.centroid(place, bumps[0]) == pytest.approx(math.log(100), abs=0.02)
 
 
-def _tables(exponent, fitted, bar=0.001):
-    coords = {"schedule": ["a"], "phase": ["d^0.5", "spread"]}
-    predicted = xr.Dataset(
-        {"power": (("schedule", "phase"), [[0.5, 0.0]]), "exponent": (("schedule", "phase"), [fitted])}, coords=coords
-    )
+PHASES = ["d^0.5", "d^0.25", "spread"]
+
+
+def _tables(exponent, fitted, bar=0.001, points=5):
+    """One schedule whose N is claimed to grow as √d, as d^¼ and not at all; so many d have an N."""
+    coords, axes = {"schedule": ["a"], "phase": PHASES}, ("schedule", "phase")
+    steps = np.full((1, 3, 6), math.nan)
+    steps[..., :points] = 10
+    predicted = xr.Dataset({"power": (axes, [[0.5, 0.25, 0.0]]), "exponent": (axes, [fitted])}, coords=coords)
     measured = xr.Dataset(
-        {"exponent": (("schedule", "phase"), [exponent]), "exponent_error": (("schedule", "phase"), [[bar, bar]])},
-        coords=coords,
+        {"exponent": (axes, [exponent]), "exponent_error": (axes, [[bar] * 3]), "steps": ((*axes, "dim"), steps)}, coords=coords
     )
     return predicted, measured
+
+
+NAN, THEORY = math.nan, [0.5, 0.25, 0.0]
 
 
 @pytest.mark.parametrize(
     ("exponent", "fitted", "bar", "verdict"),
     [
-        ([0.501, 0.0], [0.5, 0.0], 0.001, "holds"),
-        ([0.55, 0.0], [0.5, 0.0], 0.001, "fails"),
-        ([0.51, 0.0], [0.5, 0.0], 0.01, "undecided"),
-        ([0.55, 0.0], [0.6, 0.0], 0.001, "holds"),  # crossing over: not judged here
-        ([math.nan, math.nan], [math.nan, math.nan], math.nan, "undecided"),
+        ([0.501, 0.25, 0.0], THEORY, 0.001, "holds"),
+        ([0.55, 0.25, 0.0], THEORY, 0.001, "fails"),
+        ([0.51, 0.25, 0.0], THEORY, 0.01, "undecided"),
+        ([0.51, 0.25, 0.0], THEORY, 0.004, "undecided"),  # BITE: k = 2 for a line through five points
+        ([0.55, 0.25, 0.0], [0.6, 0.25, 0.0], 0.001, "holds"),  # crossing over: not judged here
+        ([NAN, 0.25, 0.0], [0.6, 0.25, 0.0], 0.001, "holds"),
+        ([0.5, NAN, 0.0], THEORY, 0.001, "undecided"),  # BITE: a claimed phase that was not measured, left out
+        ([0.5, 0.25, NAN], [0.5, 0.25, NAN], 0.001, "undecided"),  # nor predicted over these d: no cross-over excuses it
+        ([0.5, 0.3, 0.0], [0.5, 0.3, 0.0], 0.001, "undecided"),  # BITE: levels between are claimed, and none has arrived
+        ([0.6, NAN, 0.0], THEORY, 0.001, "fails"),
+        ([NAN] * 3, [NAN] * 3, NAN, "undecided"),
     ],
 )
 def test_exponents_are_judged_where_the_prediction_has_arrived(exponent, fitted, bar, verdict):
     predicted, measured = _tables(exponent, fitted, bar)
-    assert hierarchy._powers(hierarchy.CLAIM[1], ["a"], predicted, measured).verdict == verdict
+    assert hierarchy._powers(hierarchy.CLAIM[1], ["a"], predicted, measured, 5).verdict == verdict
+
+
+def test_a_row_names_the_phases_it_is_judged_on():
+    row = hierarchy._powers(hierarchy.CLAIM[1], ["a"], *_tables([0.55, 0.25, 0.0], [0.6, 0.25, 0.0]), 5)
+    assert row.claim.conditions.endswith("judged on a: d^0.25, spread")
+    assert "0.550 ± 0.001 (crossing over)" in row.measured
+    assert row.claim.id == hierarchy.CLAIM[1].id
+
+
+def test_constant_denoising_is_claimed_of_levels_only():
+    """The spread under VE takes too many steps to walk; the conditions say that it is not claimed."""
+    claim = next(c for c in hierarchy.CLAIM if c.id == "H2-constant")
+    assert "the levels, not the spread" in claim.conditions
+    row = hierarchy._powers(claim, ["a"], *_tables([0.5, 0.25, NAN], [0.5, 0.25, NAN]), 5)
+    assert row.verdict == "holds"
+    assert row.claim.conditions.endswith("judged on a: d^0.5, d^0.25")
+    assert hierarchy._powers(claim, ["a"], *_tables([NAN, 0.25, 0.0], THEORY), 5).verdict == "undecided"
 
 
 def test_cross_overs_are_held_against_the_prediction_there():
-    assert hierarchy._crossing(hierarchy.CLAIM[4], ["a"], *_tables([0.55, 0.0], [0.6, 0.0])).error == pytest.approx(0.05)
-    assert hierarchy._crossing(hierarchy.CLAIM[4], ["a"], *_tables([0.5, 0.0], [0.5, 0.0])).verdict == "undecided"
+    crossing, fitted = hierarchy.CLAIM[4], [0.6, 0.25, 0.0]
+    assert hierarchy._crossing(crossing, ["a"], *_tables([0.55, 0.25, 0.0], fitted), 5).error == pytest.approx(0.05)
+    assert hierarchy._crossing(crossing, ["a"], *_tables([0.61, 0.25, 0.0], fitted), 5).verdict == "holds"
+    # BITE: k = 2 makes it .04, within .05
+    assert hierarchy._crossing(crossing, ["a"], *_tables([0.61, 0.25, 0.0], fitted, 0.015), 5).verdict == "undecided"
+    assert hierarchy._crossing(crossing, ["a"], *_tables([NAN, 0.25, 0.0], fitted), 5).verdict == "undecided"
+    assert hierarchy._crossing(crossing, ["a"], *_tables(THEORY, THEORY), 5).verdict == "undecided"
+
+
+def test_every_schedule_and_phase_is_compared_with_itself_alone():
+    """BITE: one without any N dropped from "every schedule and phase"."""
+    coords, axes = {"schedule": ["a"], "phase": PHASES, "dim": [1.0, 2.0]}, ("schedule", "phase", "dim")
+    claim = next(c for c in hierarchy.CLAIM if c.id == "H7-isolated")
+
+    def row(last):
+        found = xr.Dataset({"steps": (axes, [[[10.0, NAN], [10.0, 20.0], last]])}, coords=coords)
+        return hierarchy._isolated(claim, xr.full_like(found, 10).assign(steps=0 * found.steps.fillna(0) + [10, 20]), found)
+
+    assert row([10.0, 21.0]).verdict == "holds"
+    assert row([10.0, 30.0]).verdict == "fails"
+    assert row([NAN, NAN]).verdict == "undecided"
+    assert "2 ratios of 3" in row([NAN, NAN]).measured

@@ -2,7 +2,7 @@
 
 import pytest
 
-from theory.imports import PACKAGES, ROOT, project_files
+from theory.imports import PACKAGES, ROOT, code_digest, project_files
 
 
 def _tree(root, files):
@@ -79,3 +79,26 @@ def test_the_layer_test_bites(tmp_path):
     assert ("imagenet.data", "synthetic/top.py") in _breaches(_tree(tmp_path / "a", files))
     files = {**EVERY_FORM, "theory/unused.py": "import synthetic"}
     assert _breaches(_tree(tmp_path / "b", files)) == [("theory.unused", "synthetic/__init__.py")]
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ('"""Another text."""\n\ndef f(x):\n    # why\n    return (x + 1)\n', True),
+        ("def f(x):\n    'what it gives'\n    return x + 1\n", True),
+        ('"""Doc."""\ndef f(x):\n    return x + 2\n', False),
+        ('"""Doc."""\ndef f(x):\n    return x + 1\n\n"text that is no docstring"\n', False),
+    ],
+)
+def test_the_digest_of_code_sees_what_it_does_alone(tmp_path, text, same):
+    (tmp_path / "before.py").write_text('"""Doc."""\n\n\ndef f(x):\n    return x + 1\n')
+    before = code_digest(["before.py"], tmp_path)
+    (tmp_path / "before.py").write_text(text)
+    assert (code_digest(["before.py"], tmp_path) == before) == same
+
+
+def test_the_digest_of_code_knows_the_files_and_their_order(tmp_path):
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("x = 1\n")
+    digests = {code_digest(files, tmp_path) for files in (["a.py"], ["b.py"], ["a.py", "b.py"], ["b.py", "a.py"])}
+    assert len(digests) == 4

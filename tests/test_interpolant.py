@@ -55,7 +55,7 @@ def test_predictions_of_a_law_agree_with_the_score_of_its_density(name, law_name
     # The score is autograd of log_density, the data prediction is `denoise`: two derivations, one conversion each way.
     law, made, t = LAWS[law_name](6), MADE[name], 0.4
     signal, noise = made.signal(t), made.noise(t)
-    x = corrupt(law.sample(3, Stream(1)), Stream(2).normal(3, law.event_shape), made, t).requires_grad_()
+    x = corrupt(law.sample(3, Stream(1)), Stream(2).normal(3, law.event_shape), signal, noise).requires_grad_()
     (score,) = torch.autograd.grad(law.log_density(x, signal, noise).sum(), x)
     x = x.detach()
     data, at = law.denoise(x, signal, noise), point(made, t, x)
@@ -175,9 +175,9 @@ def test_wronskian_is_minus_half_the_log_snr_rate_times_the_coefficients(name, t
 def test_one_time_per_image_is_image_by_image():
     data, z = Stream(0).child("a").normal(3, (2, 4, 5)), Stream(0).child("z").normal(3, (2, 4, 5))
     t, made = tensor(0.1, 0.5, 0.9), MADE["cosine"]
-    x = corrupt(data, z, made, t)
+    x = corrupt(data, z, made.signal(t), made.noise(t))
     for k in range(3):
-        assert torch.equal(x[k], corrupt(data[k], z[k], made, t[k]))
+        assert torch.equal(x[k], corrupt(data[k], z[k], made.signal(t[k]), made.noise(t[k])))
         assert torch.equal(x[k], made.signal(t[k]) * data[k] + made.noise(t[k]) * z[k])
 
 
@@ -185,19 +185,19 @@ def test_one_schedule_per_image():
     nodes = torch.stack([tensor(5.0, 0.0, -5.0), tensor(3.0, 1.0, -1.0)])
     both = schedule.VariancePreserving(curve.Tabulated(nodes, smooth=False))
     data, z = Stream(0).child("a").normal(2, (3,)), Stream(0).child("z").normal(2, (3,))
-    x = corrupt(data, z, both, 0.3)
+    x = corrupt(data, z, both.signal(0.3), both.noise(0.3))
     for k in range(2):
         alone = schedule.VariancePreserving(curve.Tabulated(nodes[k], smooth=False))
-        assert torch.equal(x[k], corrupt(data[k], z[k], alone, 0.3))
+        assert torch.equal(x[k], corrupt(data[k], z[k], alone.signal(0.3), alone.noise(0.3)))
 
 
 def test_bad_input_is_refused():
     x, made = torch.zeros(3, 4, dtype=torch.float64), MADE["linear"]
     at = point(made, 0.5, x)
-    with pytest.raises(ValueError, match=r"data has shape \(3, 4\) and noise \(3, 1\); they must be equal"):
-        corrupt(x, x[:, :1], made, 0.5)
-    with pytest.raises(ValueError, match=r"one number per image has shape \(4,\); states of shape \(3, 4\)"):
-        corrupt(x, x, made, torch.full((4,), 0.5, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"data has shape \(3, 4\) and noise \(3, 1\); allowed: equal shapes; remedy"):
+        corrupt(x, x[:, :1], at.signal, at.noise)
+    with pytest.raises(ValueError, match=r"one number per image has shape \(4,\), states \(3, 4\); allowed"):
+        corrupt(x, x, *made.coefficients(torch.full((4,), 0.5, dtype=torch.float64)))
     with pytest.raises(ValueError, match=r"prediction kind 'x0'; allowed: data, noise, score, velocity"):
         convert(x, x, at, "x0", "data")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"prediction kind 'eps'; allowed: data, noise, score, velocity"):
@@ -205,5 +205,5 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"prediction of shape \(3, 1\) for states of shape \(3, 4\)"):
         convert(x[:, :1], x, at, "data", "noise")
     with pytest.raises(ValueError, match=r"t outside \[0, 1\]"):
-        corrupt(x, x, made, 1.5)
+        point(made, 1.5, x)
     assert interpolant.against(tensor(1.0, 2.0, 3.0), x).shape == (3, 1)

@@ -2,12 +2,13 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
-from synthetic import learned, small_network
+from synthetic import learned, learned_figure, small_network
 from synthetic.small_network import Direction, Networks, Task
 from theory.schedule import variance_exploding_flow, variance_preserving_flow
 from theory.stream import Stream
@@ -195,3 +196,48 @@ def test_exponents_over_dimensions():
     row = learned._class(learned.CLAIM[0], ("b",), steps, steps.expand_dims(repeat=3))
     assert row.verdict == "holds"
     assert learned._class(learned.CLAIM[0], ("a",), steps, steps.expand_dims(repeat=3)).verdict == "fails"
+
+
+def test_the_feature_that_decides_is_not_the_one_of_the_larger_mean():
+    """BITE: the larger mean without its bar (.05 ± 0) holds, while the other (.04 ± .02, three trainings) is not known."""
+    left = _left(np.array([[[0.0, 0.0, 0.0], [0.05, 0.05, 0.05]]]))
+    left[1, 0, 1] = [0.0, 0.04, 0.08]
+    exact = xr.DataArray([[10.0, 20.0]], dims=("schedule", "dim"), coords={"schedule": ["VP linear"], "dim": [100.0, 1000.0]})
+    row = learned._reach(learned.CLAIM[2], "VP linear", exact, left, 0.1)
+    assert row.verdict == "undecided"
+    assert row.measured.startswith("spread off by")
+
+
+def test_what_learning_leaves_is_judged_over_all_cases_with_their_bars():
+    growing = learned.CLAIM[6]
+    assert learned._growth(growing, ["VP linear"], _left(np.full((1, 2, 3), 0.05))).verdict == "holds"
+    left = _left(np.array([[[0.05, 0.05, 0.05], [0.062, 0.062, 0.062]]]))
+    assert learned._growth(growing, ["VP linear"], left).verdict == "holds"
+    left[1, 0, 1] = [0.0, 0.01, 0.02]  # BITE: the larger mean rise, .012 of the other feature, without its bar
+    assert learned._growth(growing, ["VP linear"], left).verdict == "undecided"
+    left[0, 0, 1] = 0.2
+    assert learned._growth(growing, ["VP linear"], left).verdict == "fails"
+
+
+def test_phases_of_a_large_share_are_judged_with_their_bars():
+    left = _left(np.array([[[0.05, 0.05, 0.05], [0.0, 0.04, 0.08]]]))
+    shares = xr.DataArray(np.full((1, 2, 2), 0.5), dims=("schedule", "dim", "feature"), coords={"schedule": ["VP linear"]})
+    predicted = xr.Dataset({"share": shares})
+    row = learned._share(learned.CLAIM[7], predicted, left, 0.1)
+    assert row.verdict == "undecided"  # BITE: the largest mean, .05 ± 0, holds
+    assert "(weight, VP linear, 1000.0)" in row.measured
+    predicted["share"][0, 1] = 0.05
+    assert learned._share(learned.CLAIM[7], predicted, left, 0.1).verdict == "holds"
+
+
+def test_means_below_the_axis_are_triangles_at_its_foot():
+    """BITE: drawn at the foot with the schedule's own marker, as if measured there; one standard error, not one deviation."""
+    figure, ax = plt.subplots()
+    values = xr.DataArray([[1e-6, 1e-6, 2e-6], [0.1, 0.2, 0.3]], dims=("x", "repeat"))
+    learned_figure._draw_points(ax, np.array([1.0, 2.0]), values, 0, "o", None, "full")
+    points, below = ax.lines
+    assert points.get_xdata().tolist() == [2.0]
+    assert (below.get_xdata().tolist(), below.get_marker()) == ([1.0], learned_figure.BELOW)
+    ((start, end),) = ax.collections[0].get_segments()
+    assert end[1] - start[1] == pytest.approx(2 * 0.1 / math.sqrt(3))
+    plt.close(figure)

@@ -10,7 +10,7 @@ from scipy import special
 from theory import limit
 from theory.curie_weiss import CurieWeiss
 from theory.sampler import Euler, Flow, grid, last, walk
-from theory.schedule import Linear, SquareRoot, variance_exploding_flow, variance_preserving_flow
+from theory.schedule import Linear, SquareRoot, edm_training, variance_exploding_flow, variance_preserving_flow
 from theory.stream import Stream
 from theory.target import Gaussian, GaussianMixture
 
@@ -100,7 +100,7 @@ def test_two_modes_of_curie_weiss_have_the_fluctuations_of_the_exact_law():
 
 @pytest.mark.parametrize("coupling", [0.5, 1.0])
 def test_one_mode_is_refused(coupling):
-    with pytest.raises(ValueError, match=r"coupling J = .*; allowed here: J > 1"):
+    with pytest.raises(ValueError, match=r"coupling J = .*; allowed: J > 1; remedy"):
         limit.TwoModes.curie_weiss(100, coupling, 0.0)
 
 
@@ -114,8 +114,45 @@ def test_sign_change_beyond_reach_is_infinite(shift, expected):
     assert limit.sign_change(lambda z: z + shift) == expected
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: limit.TwoModes.gaussian_mixture(0, 0.5), r"dimension d = 0; allowed: 0 < d < ∞; remedy"),
+        (lambda: limit.TwoModes.gaussian_mixture(math.nan, 0.5), r"dimension d = nan"),
+        (lambda: limit.TwoModes.gaussian_mixture(100, 2.0), r"weight p = 2.0; allowed: 0 ≤ p ≤ 1; remedy"),
+        (lambda: limit.TwoModes.gaussian_mixture(100, 0.5, -1.0), r"mean m = -1.0; allowed: 0 ≤ m < ∞; remedy"),
+        (lambda: limit.TwoModes.gaussian_mixture(100, 0.5, 1.0, -1.0), r"spread = -1.0; allowed: 0 ≤ spread < ∞; remedy"),
+        (lambda: limit.TwoModes.curie_weiss(100, math.inf, 0.1), r"spread_along = nan"),
+        (
+            lambda: limit.complement_gain(Linear(), torch.tensor([0.0, 1.0]), 1.0),
+            r"times of shape \(2,\); .* decreasing; remedy",
+        ),
+        (lambda: limit.complement_gain(Linear(), torch.tensor([1.0]), 1.0), r"times of shape \(1,\)"),
+        (lambda: limit.complement_gain(Linear(), grid(4), -1.0), r"variance = -1.0; allowed: 0 ≤ variance < ∞; remedy"),
+        (lambda: limit.window_weight(0, 3.0, 1.0, 0.5), r"steps N = 0; allowed: an integer ≥ 1; remedy"),
+        (lambda: limit.window_weight(2.5, 3.0, 1.0, 0.5), r"steps N = 2.5; allowed: an integer ≥ 1"),
+        (lambda: limit.window_weight(4, 0.0, 1.0, 0.5), r"window κ = 0.0; allowed: 0 < κ < ∞; remedy"),
+        (lambda: limit.window_weight(4, 3.0, 1.0, 1.5), r"weight p = 1.5"),
+        (lambda: limit.exploding_weight("linear", 0, 1.0, 0.3), r"steps N = 0; allowed: an integer ≥ 1"),
+        (lambda: limit.exploding_weight("sqrt", 4, -1.0, 0.3), r"mean m = -1.0"),
+        (lambda: limit.curie_weiss_mode(2.0, 0.1, Linear(), grid(4), 0), r"sign = 0; allowed: −1, 1; remedy"),
+    ],
+)
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_weight_is_not_read_off_a_map_that_is_no_number():
+    """BITE: NaN counted as negative, and a schedule of infinite noise gave the weight 0."""
+    model = limit.TwoModes.gaussian_mixture(100, 0.3)
+    with pytest.raises(ArithmeticError, match=r"is NaN in z = .*; allowed: numbers; remedy: .*start=0.999"):
+        limit.weight_plus(model, edm_training(), grid(4))
+
+
 def test_sign_change_refuses_a_falling_map():
-    with pytest.raises(ArithmeticError, match="not monotone on this grid; take more steps"):
+    with pytest.raises(ArithmeticError, match=r"falls somewhere in z = .*; remedy: take more steps"):
         limit.sign_change(lambda z: -z)
 
 

@@ -46,6 +46,19 @@ def test_speed_utilisation_and_waiting_by_hand(clock):
     assert (again["images_per_second"], again["data_wait"], again["mfu"]) == (0, 0, None)
 
 
+def test_what_is_done_beside_steps_takes_no_time_of_theirs(clock):
+    """BITE: a checkpoint of 6 s among 4 s of steps makes 30 images/s of 75."""
+    timer = Clock()
+    timer.start()
+    timer.count(300, 1.0)
+    clock.seconds += 1.0
+    with timer.stopped():
+        clock.seconds += 6.0
+    clock.seconds += 3.0
+    found = timer.read(1.0, None, 1)
+    assert (found["images_per_second"], found["seconds"], found["data_wait"]) == (75, 4, 0.25)
+
+
 def test_no_time_at_all_divides_by_nothing(clock):
     timer = Clock()
     timer.start()
@@ -55,10 +68,24 @@ def test_no_time_at_all_divides_by_nothing(clock):
 
 @pytest.mark.parametrize(
     ("name", "peak"),
-    [("NVIDIA H100 80GB HBM3", "H100"), ("NVIDIA H100 PCIe", "H100-PCIe"), ("NVIDIA H200", "H200"), ("NVIDIA Foo", None)],
+    [
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", "H100-PCIe"),
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA Foo", None),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA L40", "L40"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA GeForce RTX 4090", "RTX-4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA GH200 480GB", None),
+    ],
 )
 def test_the_peak_goes_by_the_devices_name(monkeypatch, name, peak):
-    """The longest name that fits: H100-PCIe is not the H100."""
+    """The longest name that fits by whole words: H100-PCIe is not the H100, an L40 no L4, and a MIG slice none."""
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
     assert monitor.peak_flops(torch.device("cuda", 0)) == (None if peak is None else count.PEAKS[peak] * 1e12)
     assert monitor.peak_flops(CPU) is None
@@ -143,8 +170,8 @@ def test_tensorboard_gets_the_numbers_if_it_is_there(tmp_path, monkeypatch):
     told: list[tuple[object, ...]] = []
 
     class SummaryWriter:
-        def __init__(self, folder: str) -> None:
-            told.append(("folder", folder))
+        def __init__(self, folder: str, purge_step: int) -> None:
+            told.append(("folder", folder, purge_step))
 
         def add_scalar(self, key: str, value: float, step: int) -> None:
             told.append((key, value, step))
@@ -153,10 +180,10 @@ def test_tensorboard_gets_the_numbers_if_it_is_there(tmp_path, monkeypatch):
             told.append(("closed",))
 
     _with_board(monkeypatch, types.SimpleNamespace(SummaryWriter=SummaryWriter))
-    journal = Journal(tmp_path, 0)
+    journal = Journal(tmp_path, 3)  # resumed there: what a lost piece wrote of later steps goes
     journal.write({"step": 4, "loss": 0.5, "mfu": None, "loss_by_log_snr": [0.1]})
     journal.close()
-    assert told == [("folder", str(tmp_path / "tensorboard")), ("loss", 0.5, 4), ("closed",)]
+    assert told == [("folder", str(tmp_path / "tensorboard"), 4), ("loss", 0.5, 4), ("closed",)]
 
 
 @pytest.mark.parametrize("installed", [False, True])

@@ -30,11 +30,12 @@ def test_far_scales_cross_in_one_step(steps):
 def test_oracle_is_stationary_and_below_the_geodesic(dim):
     pair, weights = (dim + 0.25, 0.25), (0.5, 0.5)
     for steps in (4, 7, 16):
-        found = oracle.window_grid(pair, weights, 0.01, 100 * dim**0.5, steps)
-        geodesic = cost.geodesic(pair, weights, 0.01, 100 * dim**0.5, steps)
-        assert found.error <= weights @ cost.spread_losses(pair, geodesic) * (1 + 1e-12)
+        found = oracle.free_grid(pair, weights, steps)
+        geodesic = cost.geodesic(pair, weights, 0.0, 1e6 * dim**0.5, steps + 1)[1:]
+        assert found.error == pytest.approx(weights @ cost.missing_spread(pair, found.levels), rel=1e-12)
+        assert found.error <= weights @ cost.missing_spread(pair, geodesic) * (1 + 1e-12)
         assert found.gradient < 1e-6
-        assert found.levels[[0, -1]].tolist() == [100 * dim**0.5, 0.01]
+        assert (len(found.levels), found.levels[-1]) == (steps + 1, 0.0)
 
 
 @pytest.mark.parametrize("name", ["linear", "EDM", "log-uniform"])
@@ -44,4 +45,12 @@ def test_missing_spread_is_the_samplers(name):
     program = compile_walks(STEPS["DDIM"](), [Walk.of(schedule, grid(9))])
     spread = across(program, np.array([variance]))[0] / float(schedule.signal(0.0))
     levels = schedule.noise_to_signal(grid(9)).numpy()
-    assert oracle.missing_spread([variance], levels)[0] == pytest.approx(abs(np.log(spread / variance**0.5)), rel=1e-9)
+    assert cost.missing_spread([variance], levels)[0] == pytest.approx(abs(np.log(spread / variance**0.5)), rel=1e-9)
+
+
+def test_missing_spread_of_many_directions_and_of_an_infinite_start():
+    """Each direction as if alone, bit for bit; ς₀ = ∞ is the start at ς₁. BITE: the first step from ∞ counted, NaN."""
+    variances, levels = np.geomspace(1e-4, 1e12, 9), np.array([np.inf, 30.0, 3.0, 0.2, 0.0])
+    found = cost.missing_spread(variances, levels)
+    assert found.tolist() == [cost.missing_spread([p], levels[1:])[0] for p in variances]
+    assert np.isfinite(found).all()

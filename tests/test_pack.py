@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from imagenet import data, decode, order, packed, parameters
+from imagenet import data, decode, order, packed, parameters, samples
 from imagenet import pack as module
 from imagenet.commands.pack import command
 from imagenet.pack import Options, pack, renew_spectra
@@ -169,9 +169,84 @@ def test_too_many_broken_images_and_going_on_all_the_same(tmp_path):
     source = make_folder(tmp_path / "source", 14, broken=(1, 6))
     with pytest.raises(ValueError, match=r"1 of 14 images are broken: .*001\.png.*allowed: a share of 0.001; remedy"):
         pack(source, tmp_path / "out", 16)
-    with pytest.raises(ValueError, match=r"is unfinished; allowed: a finished one; remedy: run the same command again"):
+    with pytest.raises(
+        ValueError, match=r"is unfinished; allowed: a finished one; remedy: give .*: python -m imagenet pack … --out"
+    ):
         open_packed(tmp_path / "out")
     assert len(pack(source, tmp_path / "out", 16, Options(tolerance=0.2))) == 12
+
+
+def test_an_image_that_is_too_small_is_listed_like_a_broken_one(tmp_path):
+    """BITE: an error outside the list ends the whole pack at the first of them, whatever the tolerance."""
+    source = make_folder(tmp_path / "source")
+    Image.fromarray(picture(5, 10, 30)).save(source / "train" / "n01" / "005.png")
+    made = pack(source, tmp_path / "out", 16, Options(tolerance=0.1))
+    listed = json.loads((tmp_path / "out" / "broken.json").read_text())
+    assert len(made) == 13
+    assert list(listed) == ["5"]
+    assert "005.png: 30 × 10 pixels, too small; allowed: ≥ size = 16 a side" in listed["5"]
+    with pytest.raises(ValueError, match=r"another kind \(upsample False, asked True\); .*another --out"):
+        pack(source, tmp_path / "out", 16, Options(tolerance=0.1, upsample=True))  # the journal has it as broken
+    assert len(pack(source, tmp_path / "larger", 16, Options(upsample=True))) == 14
+
+
+@pytest.mark.parametrize(
+    ("folders", "split", "said"),
+    [
+        (["val/n0", "test/n0"], "train", r"has no folder 'train', but test, val; allowed: .*; remedy: --split test"),
+        (["ILSVRC/Data/CLS-LOC/train/n0", "ILSVRC/ImageSets/a"], "train", "but ILSVRC; .*; remedy: give .*/Data/CLS-LOC/train"),
+        (["Data/CLS-LOC/val/n0", "Annotations/a"], "val", "but Annotations, Data; .*; remedy: give .*/Data/CLS-LOC/val"),
+        (["n0", "n1"], "vla", "has no folder 'vla', but n0, n1; .*; remedy: give the folder that holds the classes"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(tmp_path, folders, split, said):
+    """BITE: train and val packed as two classes, or all of ILSVRC as one."""
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(picture(1)).save(tmp_path / folder / "a.png")
+    with pytest.raises(ValueError, match=said):
+        pack(tmp_path, tmp_path / "out", 16, Options(split=split))
+
+
+def test_an_option_that_plays_no_part_in_the_source_is_refused(tmp_path):
+    """BITE: training images packed as those kept from training."""
+    source, archive = make_folder(tmp_path / "source", 4), tmp_path / "a.npz"
+    np.savez(archive, images=np.zeros((3, 16, 16, 3), np.uint8), labels=np.arange(3))
+    for place, options, said in (
+        (source, Options(held_out=True), "--held-out with .*; allowed: with the embedded photographs; remedy: --split val"),
+        (archive, Options(held_out=True), "--held-out with"),
+        (archive, Options(split="val"), "split = 'val' of .*, which has none; allowed"),
+        ("embedded", Options(split="val"), "split = 'val' of the embedded photographs; allowed: train; remedy: --held-out"),
+        (
+            source / "train" / "n00",
+            Options(split="val"),
+            "has no folder 'val', but pictures alone; allowed",
+        ),  # pictures, no folders
+    ):
+        with pytest.raises(ValueError, match=said):
+            pack(place, tmp_path / "out", 16, options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_classes_is_taken_whole(tmp_path):
+    """Also the split's own folder, named by --split."""
+    source = make_folder(tmp_path / "source", 6)
+    for folder, split in ((source / "train", "train"), (source.rename(tmp_path / "other") / "train", "train")):
+        if folder.is_dir():
+            assert module.open_source(folder, 16, Options(split=split)).class_names == ("n00", "n01", "n02")
+    (tmp_path / "other" / "train").rename(tmp_path / "val")
+    assert len(module.open_source(tmp_path / "val", 16, Options(split="val"))) == 6
+
+
+def test_a_pack_of_another_resize_is_neither_continued_nor_silent(source, copy, caplog):
+    """Packed by a program whose filter was another one."""
+    meta = json.loads((copy / "meta.json").read_text())
+    del meta["key"]["resize"]
+    (copy / "meta.json").write_text(json.dumps(meta))
+    open_packed(copy)
+    assert "was packed before pictures were resized by an antialiased filter" in caplog.text
+    with pytest.raises(ValueError, match=r"another kind \(resize None, asked 'ADM"):
+        pack(source, copy, 16)
 
 
 def test_an_image_without_bytes_is_broken(tmp_path, monkeypatch):
@@ -294,7 +369,7 @@ def test_another_pack_is_not_continued(source, made, tmp_path, changed):
     [
         ({"size": 2}, "size = 2 px; allowed: 4 … 8192"),
         ({"size": 16, "workers": 0}, "workers = 0; allowed: ≥ 1"),
-        ({"size": 32}, r"000\.png has 24 × 20 pixels; allowed: ≥ size = 32"),
+        ({"size": 32}, r"000\.png: 24 × 20 pixels, too small; allowed: ≥ size = 32.*; remedy: see .*--upsample.*--tolerance"),
     ],
 )
 def test_bad_requests(source, tmp_path, arguments, words):
@@ -305,6 +380,13 @@ def test_bad_requests(source, tmp_path, arguments, words):
 def test_a_single_image_is_too_few(tmp_path):
     with pytest.raises(ValueError, match=r"holds 1 image; allowed: ≥ 2; remedy"):
         pack(make_folder(tmp_path / "source", 1), tmp_path / "out", 16)
+
+
+def test_images_are_not_drawn_into_a_pack(copy):
+    before = files(copy)
+    with pytest.raises(ValueError, match=r"is a pack \(meta\.json is in it\); allowed: .*; remedy: another --out"):
+        samples.write(None, None, copy)  # whatever they are
+    assert files(copy) == before
 
 
 def test_a_folder_with_something_else(source, tmp_path):
@@ -499,6 +581,20 @@ def test_the_command(source, made, tmp_path):
     done = runner.invoke(command, ["--spectra", "--out", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert files(out) == files(made)
+    for more in ([str(source)], ["--size", "8"], ["--tolerance", "0.5"], ["--held-out"]):
+        done = runner.invoke(command, [*more, "--spectra", "--out", str(out)])
+        assert done.exit_code == 1
+        assert f"{more[0]} with --spectra, which takes the images of the pack at --out; allowed: --out, --taper" in done.output
+    done = runner.invoke(command, [str(source), "--size", "16", "--out", "/proc/x"])
+    assert "folder /proc/x cannot be made" in done.output
+    assert "disk" not in done.output
     done = runner.invoke(command, [str(tmp_path / "none"), "--out", str(tmp_path / "b")])
     assert done.exit_code == 1
     assert "does not exist; allowed:" in done.output
+
+
+def test_the_command_says_how_many_images_are_left_out(tmp_path):
+    source = make_folder(tmp_path / "source", 14, broken=(1, 6))
+    start = [str(source), "--size", "16", "--out", str(tmp_path / "out"), "--tolerance"]
+    done = CliRunner().invoke(command, [*start, "0.2"], catch_exceptions=False)
+    assert f"; 2 broken or too small, left out: see {tmp_path / 'out' / 'broken.json'}" in done.output

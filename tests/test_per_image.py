@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import cost, per_image
-from theory.oracle import missing_spread
+from theory.cost import missing_spread
 from theory.per_image import SHAPES, Basis, Rule
 from theory.spectrum import QUANTISATION_POWER, PowerLaw, isotonic, rapsd, rings
 
@@ -29,8 +29,8 @@ def of_images(x, rule):
     return per_image.of_images(x, rule)  # untyped: a test looks into the table
 
 
-def from_parameters(theta, table, rule):
-    return per_image.from_parameters(theta, table, rule)
+def schedules(power, table, rule):
+    return per_image.schedules(power, table, rule)
 
 
 def picture(kind, channels, height, width, seed):
@@ -190,7 +190,7 @@ def test_parameters_and_basis_return_the_spectrum():
     left = [per_image.power_of(per_image.parameters(power, table, b), table, b) for b in (Basis.none(table), few, everything)]
     error = [float((p[:, inner].log() - power[:, inner].log()).square().mean()) for p in left]
     assert error[0] > error[1] > error[2]
-    schedule = from_parameters(theta, table, Rule("geodesic"))
+    schedule = schedules(line, table, Rule("geodesic"))
     assert schedule.curve.nodes.shape == (40, 65)
 
 
@@ -210,7 +210,7 @@ def test_the_mean_colour_can_be_a_ring(shape):
 
 def test_a_rising_spectrum_becomes_flat():
     """θ with a positive slope, as a mixture may draw: a valid, straight schedule."""
-    schedule = from_parameters(torch.tensor([0.0, 0.7]), rings(16, 16), Rule("power"))
+    schedule = schedules(per_image.power_of(torch.tensor([0.0, 0.7]), rings(16, 16)), rings(16, 16), Rule("power"))
     assert torch.allclose(schedule.curve.nodes.diff().diff(), torch.zeros(63).double(), atol=1e-12)
 
 

@@ -5,12 +5,14 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 
 from synthetic import clocked_mixture, magnetisation, recovery
 from theory import feature, limit
 from theory.config import ROOT
 from theory.curie_weiss import CurieWeiss
+from theory.ledger import Verdict
 from theory.sampler import grid
 
 
@@ -90,3 +92,84 @@ def test_a_constant_kappa_loses_the_fluctuations(settings):
 def test_lists_of_different_length_are_refused(settings):
     with pytest.raises(ValueError, match="one number of trajectories per dimension"):
         recovery.predict(settings | {"spin_samples": [2]})
+
+
+@pytest.fixture
+def made(settings):
+    """Datasets of a run in which every error is 0 and known to 1 %, to be spoilt."""
+    clocks, dims, kappas, spin_dims = list(clocked_mixture.CLOCKS), settings["dims"], settings["kappas"], settings["spin_dims"]
+    features, quantities = list(magnetisation.FEATURES), [*magnetisation.FEATURES, *clocked_mixture.DISTANCES]
+    zero = xr.DataArray(np.zeros((6, 4, len(dims))), {"quantity": quantities, "clock": clocks, "dim": dims})
+    falling = xr.DataArray([1.0, 0.5, 0.25], {"steps": [10, 20, 40]}) ** xr.DataArray(
+        [1] * 4 + [0.5] * 2, {"quantity": quantities}
+    )
+    floor = xr.DataArray(
+        np.zeros((2, 2, len(kappas))), {"which": ["VP sqrt", "VE linear"], "floored": ["weights", "spread"], "kappa": kappas}
+    )
+    one = xr.DataArray(np.ones((4, 4, len(spin_dims))), {"feature": features, "clock": clocks, "spin_dim": spin_dims})
+    nothing = xr.DataArray(np.zeros(len(kappas)), {"kappa": kappas})
+    predicted = xr.Dataset(
+        {
+            "weight_floor": nothing,
+            "spread_floor": nothing,
+            "spin_spread": one.isel(feature=0, drop=True),
+            "spin_truth": one.isel(clock=0, drop=True),
+        }
+    )
+    steps = falling.expand_dims(clock=clocks).transpose("quantity", "clock", "steps")
+    measured = xr.Dataset(
+        {
+            **dict.fromkeys(("by_dim", "by_dim_notebook"), zero), "by_steps": steps,
+            "floor": floor, "floor_error": floor, "spin": one, "spin_error": 0.01 * one,
+        }
+    )  # fmt: skip
+    return predicted, measured.copy(deep=True)
+
+
+def _verdict(name, made, settings):
+    return next(row for row in recovery.judge(*made, settings) if row.claim.id == name)
+
+
+def test_a_row_says_for_which_kappa_and_d(made, settings):
+    """BITE: "at every d" of a run that ends at 10¹²."""
+    row = _verdict("A45-vp-gm-fluctuations", made, settings)
+    assert "at κ = 4 and d ≤ 10¹²" in row.claim.statement
+    assert "2.6e+10" in row.predicted
+    for name in ("A45-vp-gm", "A45-ve-gm-linear"):
+        assert "κ = 4, d from 10² to 10¹²" in _verdict(name, made, settings).claim.conditions
+    assert not any("Θ_d(1)" in claim.statement for claim in recovery.CLAIM)
+    assert [recovery._power(d) for d in (1e12, 100, 3000.0, 1.0, 0.01)] == ["10¹²", "10²", "3e+03", "10⁰", "10⁻²"]
+
+
+def test_lost_fluctuations_decide_their_row_only(made, settings):
+    made[1].by_dim.loc[{"quantity": "fluctuations", "clock": "VP sqrt", "dim": 1e12}] = 0.148
+    assert _verdict("A45-vp-gm", made, settings).verdict is Verdict.HOLDS
+    assert _verdict("A45-vp-gm-fluctuations", made, settings).verdict is Verdict.FAILS
+
+
+@pytest.mark.parametrize(
+    ("ratios", "bar", "expected"),
+    [
+        ((0.95, 1.05, 1.0), 0.01, Verdict.HOLDS),
+        ((0.7, 1.3, 1.0), 0.01, Verdict.FAILS),  # BITE: the mean of the signed errors is 0
+        ((1.01, 1.01, 1.03), (0.02, 0.02, 0.09), Verdict.UNDECIDED),  # BITE: pooled, the bar of the last does not count
+    ],
+)
+def test_fluctuations_are_decided_by_one_dimension(made, settings, ratios, bar, expected):
+    at = {"feature": "fluctuations", "clock": "VE linear"}
+    made[1].spin.loc[at], made[1].spin_error.loc[at] = np.array(ratios), np.broadcast_to(bar, 3)
+    assert _verdict("A45-cw-fluctuations", made, settings).verdict is expected
+
+
+def test_an_unknown_feature_is_undecided(made, settings):
+    """BITE: a NaN left out of the choice."""
+    made[1].spin_error.loc[{"feature": "spread", "clock": "VP linear", "spin_dim": 100}] = np.nan
+    assert _verdict("A45-vp-cw-linear", made, settings).verdict is Verdict.UNDECIDED
+
+
+def test_a_floor_is_as_good_as_its_extrapolation(made, settings):
+    assert _verdict("A45-gm-floor", made, settings).verdict is Verdict.HOLDS
+    made[1].floor_error[0, 0, 3] = 0.01
+    assert _verdict("A45-gm-floor", made, settings).verdict is Verdict.UNDECIDED
+    made[1].floor[1, 1, 0] = 0.003
+    assert _verdict("A45-gm-floor", made, settings).verdict is Verdict.FAILS

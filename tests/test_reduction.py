@@ -124,7 +124,7 @@ def test_ancestral_variance_across_is_the_samplers():
 
 def test_random_method_without_a_kick_is_refused():
     program = compile_walks(STEPS["ancestral"](), [Walk.of(CATALOGUE["linear"](), grid(4))])
-    with pytest.raises(ValueError, match="give a kick"):
+    with pytest.raises(ValueError, match=r"kick = None .*; remedy: lattice_kick\(\)"):
         reduction.run(program, reduction.linear_posterior(program, np.ones(1)), np.ones((1, 3)))
 
 

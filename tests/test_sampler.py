@@ -418,7 +418,9 @@ def test_every_even_grid_has_the_middle_as_a_node_exactly():
 
 def test_a_grid_without_a_node_at_the_kink_is_refused_unless_asked_for():
     flow = Flow(MADE["VE linear clock"], LAW.denoise)
-    with pytest.raises(ValueError, match=r"kink at t = 0.5 and the grid of 7 steps no node there: use an even number"):
+    with pytest.raises(
+        ValueError, match=r"kink at t = 0.5 and the grid of 7 steps no node there; .*; remedy: use an even number"
+    ):
         walk(flow, flow.start(Z), grid(7), Euler())
     assert len(list(walk(flow, flow.start(Z), grid(7), Euler(), allow_kinks=True))) == 8
     assert len(list(walk(flow, flow.start(Z), grid(8), Euler()))) == 9
@@ -444,6 +446,32 @@ def test_bad_step_counts_are_refused(steps):
         grid(steps)
 
 
+def test_an_integer_of_numpy_is_a_step_count():
+    assert torch.equal(grid(np.int64(4)), grid(4))
+
+
+@pytest.mark.parametrize("ends", [("a", 0.0), (1.0, None)])
+def test_grid_ends_that_are_no_numbers_are_named(ends):
+    with pytest.raises(TypeError, match=r"(start = 'a'|stop = None), .*; allowed: a number; remedy"):
+        grid(4, *ends)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": Euler}, r"step is Euler; allowed: a Step; remedy: an instance with its brackets, as Euler\(\)"),
+        ({"step": "Euler"}, r"step is of type str; allowed: a Step"),
+        ({"flow": MADE["linear"]}, r"flow is of type Linear; allowed: a Flow; remedy: Flow\(schedule, denoiser\)"),
+        ({"x": Z.numpy()}, r"x is of type ndarray; allowed: a Tensor; remedy: torch.as_tensor"),
+        ({"times": [1.0, 0.0]}, r"grid of type list; allowed: a tensor \(N \+ 1,\); remedy: grid\(N\)"),
+    ],
+)
+def test_a_walk_names_what_it_cannot_walk(change, message):
+    given = {"flow": Flow(MADE["linear"], LAW.denoise), "x": Z, "times": grid(4), "step": Euler(), **change}
+    with pytest.raises(TypeError, match=message):
+        walk(**given)
+
+
 @pytest.mark.parametrize(("start", "stop"), [(0.5, 0.5), (0.2, 0.8), (1.1, 0.0), (1.0, -0.1), (math.nan, 0.0)])
 def test_bad_grid_ends_are_refused(start, stop):
     with pytest.raises(ValueError, match=rf"grid from t = {start} to {stop}; allowed: 0 ≤ stop < start ≤ 1"):
@@ -455,8 +483,8 @@ def test_bad_grid_ends_are_refused(start, stop):
     [
         (tensor(1.0), r"grid of shape \(1,\); allowed: \(N \+ 1,\) with N ≥ 1 steps"),
         (tensor(1.0, 0.0)[:, None], r"grid of shape \(2, 1\); allowed"),
-        (tensor(1.0, 0.5, 0.5, 0.0), r"grid must decrease strictly: nodes 1, 2 are 0.5, 0.5"),
-        (tensor(0.0, 1.0), r"grid must decrease strictly: nodes 0, 1 are 0.0, 1.0"),
+        (tensor(1.0, 0.5, 0.5, 0.0), r"nodes 1, 2 of the grid are 0.5, 0.5; allowed: strictly decreasing"),
+        (tensor(0.0, 1.0), r"nodes 0, 1 of the grid are 0.0, 1.0"),
         (tensor(1.5, 0.0), r"t outside \[0, 1\]: it spans \[0.0, 1.5\]"),
         (tensor(1.0, math.nan, 0.0), r"t outside \[0, 1\]"),
     ],
@@ -480,7 +508,7 @@ def test_bad_states_are_refused():
         run(flow, Z.float(), grid(2), Euler())
     with pytest.raises(ValueError, match=r"state of shape \(4, 2\); allowed: \(…, 3\)"):
         run(flow, Z[:, :2], grid(2), Euler())
-    with pytest.raises(ValueError, match=r"an empty walk has no last state"):
+    with pytest.raises(ValueError, match=r"the walk has no state; allowed"):
         last([])
 
 

@@ -93,7 +93,7 @@ def test_time_at_refuses_levels_outside_the_range(name):
         if infinite:  # then the last time that bisection and double precision can tell from the end
             assert abs(made.time_at(level).item() - (level < 0)) < 2**-48
         else:
-            with pytest.raises(ValueError, match=r"log-SNR between .* asked for; this schedule has \["):
+            with pytest.raises(ValueError, match=r"log-SNR between .* asked for; allowed: this schedule's, from .*; remedy"):
                 made.time_at(level)
     with pytest.raises(ValueError, match="log-SNR between nan"):
         made.time_at(math.nan)
@@ -506,10 +506,10 @@ def test_one_time_is_read_by_every_row_of_a_batch():
     ("nodes", "message"),
     [
         ([1.0], r"nodes of shape \(1,\); allowed: \(\*batch, K\) with K ≥ 2"),
-        ([1.0, 0.0, 0.0], r"strictly decreasing: row \(\), nodes 1, 2 \(t = 0.5\) are 0.0, 0.0"),
-        ([[1.0, 0.0], [0.0, 1.0]], r"row \(1,\), nodes 0, 1 \(t = 0\) are 0.0, 1.0"),
-        ([1.0, math.nan, 0.0], r"finite and strictly decreasing: row \(\), nodes 0, 1"),
-        ([math.inf, 1.0, 0.0], r"finite and strictly decreasing: row \(\), nodes 0, 1 \(t = 0\) are inf, 1.0"),
+        ([1.0, 0.0, 0.0], r"row \(\), nodes 1, 2 \(t = 0.5\) have log-SNR 0.0, 0.0; allowed: finite and strictly decreasing"),
+        ([[1.0, 0.0], [0.0, 1.0]], r"row \(1,\), nodes 0, 1 \(t = 0\) have log-SNR 0.0, 1.0"),
+        ([1.0, math.nan, 0.0], r"row \(\), nodes 0, 1 .* log-SNR 1.0, nan; allowed: finite"),
+        ([math.inf, 1.0, 0.0], r"row \(\), nodes 0, 1 \(t = 0\) have log-SNR inf, 1.0"),
     ],
 )
 def test_bad_tables_are_refused_with_row_and_node(nodes, message):
@@ -525,7 +525,7 @@ def test_bad_tables_are_refused_with_row_and_node(nodes, message):
 def test_times_outside_are_refused_with_their_value(name, t):
     made = MADE[name]
     for function in (made.signal, made.noise, made.log_snr, made.noise_to_signal, made.rates, made.log_snr_rate):
-        with pytest.raises(ValueError, match=r"t outside \[0, 1\]: it spans \[.*; t = 0 data, 1 noise"):
+        with pytest.raises(ValueError, match=r"t outside \[0, 1\]: it spans \[.*; allowed: 0 \(data\) … 1 \(noise\); remedy"):
             function(tensor(0.5, t))
 
 
@@ -562,6 +562,50 @@ def test_times_outside_are_refused_with_their_value(name, t):
             r"κ = 10.0 at dimension d = 100; .* κ < √d = 10",
         ),
         (lambda: schedule.variance_exploding_flow("sqrt", 100, 10.0), r"κ = 10.0 at dimension d = 100"),
+        *(
+            (
+                lambda flow=flow, dim=dim, kappa=kappa: flow("sqrt", dim, kappa),
+                rf"dimension d = {dim}; allowed: 0 < d < ∞; remedy",
+            )
+            for flow in (schedule.variance_preserving_flow, schedule.variance_exploding_flow)
+            for dim in (0, -1, math.nan, math.inf)
+            for kappa in (None, 3.0)
+        ),
+        *(
+            (lambda n=n: schedule.shifted_cosine(n), rf"resolution = {n}; allowed: 0 < resolution < ∞; remedy")
+            for n in (0, -5, math.nan, math.inf)
+        ),
+        (lambda: schedule.shifted_cosine(64, 0), r"base_resolution = 0; allowed: 0 < base_resolution < ∞"),
+        (lambda: schedule.interpolated_cosine(0), r"resolution = 0; allowed: 0 < resolution < ∞; remedy"),
+        (lambda: schedule.interpolated_cosine(256, 0), r"base_at_data = 0; allowed: 0 < base_at_data < ∞"),
+        (lambda: schedule.interpolated_cosine(256, 32, -1), r"base_at_noise = -1"),
+        (lambda: schedule.interpolated_cosine(1024, 32, 1024), r"base_at_noise = 1024 over .* = 32; allowed: a ratio < 23.09"),
+        (lambda: schedule.discrete_betas([0.1, 1.2]), r"β_1 = 1.2; allowed: 0 < β < 1; remedy"),
+        (lambda: schedule.discrete_betas([0.0, 0.1]), r"β_0 = 0.0; allowed: 0 < β < 1"),
+        (lambda: schedule.discrete_betas([0.1, math.nan]), r"β_1 = nan"),
+        (lambda: schedule.discrete_betas([]), r"betas of shape \(0,\); allowed: \(n,\) with n ≥ 2; remedy"),
+        (lambda: schedule.discrete_betas([[0.1, 0.2]] * 2), r"betas of shape \(2, 2\)"),
+        (lambda: schedule.ddpm_linear(1), r"count = 1; allowed: an integer ≥ 2; remedy"),
+        (lambda: schedule.scaled_linear(10.5), r"count = 10.5"),
+        (lambda: schedule.Cosine(-0.5), r"offset s = -0.5; allowed: 0 ≤ s ≤ 1e6; remedy"),
+        (lambda: schedule.Cosine(math.nan), r"offset s = nan"),
+        (lambda: schedule.Sigmoid(temperature=1e-3), r"τ 0.001; allowed: .* −400τ ≤ start and end ≤ 400τ; remedy"),
+        (lambda: schedule.Sigmoid(temperature=math.inf), r"τ inf"),
+        (lambda: schedule.Sigmoid(-math.inf), r"start -inf"),
+        (lambda: schedule.truncated_cosine(1e4, -1e4), r"Tangent\(.*\) cannot be computed in double precision; .*; remedy"),
+        (lambda: schedule.edm(exponent=1e-3), r"Karras\(.*\) cannot be computed in double precision"),
+        (lambda: schedule.entropic(1e-300), r"Entropic\(.*\) cannot be computed in double precision"),
+        (lambda: schedule.entropic(0.5, 1e-200), r"Entropic\(.*\) cannot be computed in double precision"),
+        (lambda: schedule.logit_normal(math.nan), r"mean = nan; allowed: finite; remedy"),
+        (lambda: schedule.edm_training(std=-1.0), r"std = -1.0; allowed: 0 < std < ∞"),
+        (lambda: schedule.laplace(math.inf), r"location = inf; allowed: finite"),
+        (lambda: curve.Offset(curve.Karras(), math.nan), r"shift = nan; allowed: finite"),
+        (lambda: shifted(Linear(), -1e4), r"log_snr_shift = -10000.0; allowed: −1400 … 1400, .*; remedy"),
+        (lambda: shifted(Linear(), math.nan), r"log_snr_shift = nan"),
+        (lambda: schedule.ays([]), r"model = \[\]; allowed: sd1.5, sdxl, svd"),
+        (lambda: schedule.spectral(slope=-1.0), r"slope = -1.0; allowed: 0 ≤ slope < ∞"),
+        (lambda: schedule.spectral(variance=0.0), r"variance = 0.0; allowed: 0 < variance < ∞"),
+        (lambda: schedule.spectral(size=6.5), r"image of 6.5 × 6.5 pixels; allowed: integers, ≥ 2"),
     ],
 )
 def test_bad_parameters_are_refused(make, message):
@@ -576,7 +620,70 @@ def test_a_dilated_dilation_knows_the_kinks_of_both():
     assert clock.ResolutionClock(3.0)(torch.tensor(kink, dtype=torch.float64)).item() == pytest.approx(0.5, abs=1e-15)
 
 
+NUMBER = r", .*; allowed: a number; remedy: "
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: schedule.shifted_cosine("a"), "resolution = 'a'" + NUMBER),
+        (lambda: schedule.variance_exploding_flow("linear", None), "dim = None" + NUMBER),
+        (lambda: schedule.variance_preserving_flow("sqrt", 100, "a"), "kappa = 'a'" + NUMBER),
+        (lambda: schedule.ve_geometric("a"), "noise_to_signal = 'a'" + NUMBER),
+        (lambda: schedule.log_uniform(None), "log_snr_max = None" + NUMBER),
+        (lambda: schedule.VPSDE("a"), "beta_min = 'a'" + NUMBER),
+        (lambda: schedule.spectral(epsilon="a"), "epsilon = 'a'" + NUMBER),
+        (lambda: shifted(Linear(), [1.0]), r"log_snr_shift = \[1.0\]" + NUMBER),
+        (lambda: schedule.discrete_betas("a"), r"betas = 'a', str; allowed: a real number, or an array"),
+        (lambda: Scaled(None, 1.0), r"base of type NoneType; allowed: a Schedule; remedy"),
+        (lambda: Normalised(curve.Karras(), "linear"), r"base of type Karras; allowed: a Schedule; remedy"),
+        (lambda: schedule.SubVariancePreserving(None), r"base of type NoneType"),
+        (lambda: Dilated(Linear(), None), r"clock of type NoneType; allowed: a Clock; remedy"),
+        (lambda: schedule.VariancePreserving(Linear()), r"curve of type Linear; allowed: a Curve, λ\(t\); remedy"),
+        (lambda: schedule.VarianceExploding(None), r"curve of type NoneType"),
+        (lambda: curve.Tabulated([1.0, 0.0]), r"nodes of type list; allowed: a tensor \(\*batch, K\) of log-SNR; remedy"),
+    ],
+)
+def test_parameters_of_the_wrong_kind_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@every_schedule
+@pytest.mark.parametrize("integer", [torch.int64, torch.int32, torch.bool])
+def test_integer_times_are_the_numbers_they_stand_for(name, integer):
+    made, ends = MADE[name], torch.tensor([0, 1], dtype=integer)
+    for function in (made.signal, made.noise, made.log_snr):
+        torch.testing.assert_close(function(ends), function(tensor(0.0, 1.0)), rtol=0, atol=0)
+
+
+def test_integer_levels_are_the_numbers_they_stand_for():
+    """BITE: a level of integers bisected in float32."""
+    for made in (Linear(), schedule.edm()):
+        assert torch.equal(made.time_at(torch.tensor([0, 1])), made.time_at(tensor(0.0, 1.0)))
+
+
+@pytest.mark.parametrize("t", [None, "a", [None], [[0, 1], [1]], 1j, np.array([0.1j]), torch.tensor([0.1j]), np.array(["a"])])
+def test_times_and_levels_that_are_no_numbers_are_named(t):
+    for name, function in (("t", Linear().signal), ("t", Linear().rates), ("log_snr", Linear().time_at)):
+        with pytest.raises(
+            TypeError, match=rf"{name} = .*, {type(t).__name__}; allowed: a real number, or an array .*; remedy"
+        ):
+            function(t)
+
+
+def test_the_blend_of_cosines_falls_up_to_the_ratio_that_is_allowed():
+    """BITE: base_at_noise = 1024 over 32 made a schedule whose log-SNR rises about t = ½."""
+    made = schedule.interpolated_cosine(256, 32, 32 * 23.08)
+    assert (torch.diff(made.log_snr(GRID)) < 0).all()
+    cosine = curve.Tangent(1.0, 15.0, -15.0)
+    beyond = schedule.VariancePreserving(curve.Blend(cosine, curve.Offset(cosine, 2 * math.log(23.1))))
+    assert beyond.log_snr_rate(0.5) > 0
+
+
 @pytest.mark.parametrize("flow", [schedule.variance_preserving_flow, schedule.variance_exploding_flow])
 def test_an_unknown_form_is_refused(flow):
     with pytest.raises(ValueError, match="form = 'foo'; allowed: sqrt, linear"):
         flow("foo")
+    with pytest.raises(ValueError, match=r"form = \['sqrt'\]; allowed: sqrt, linear"):
+        flow(["sqrt"])

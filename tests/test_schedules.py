@@ -1,6 +1,7 @@
 """The λ tables that training and sampling take from spectra."""
 
 import dataclasses
+import logging
 import math
 
 import numpy as np
@@ -65,6 +66,19 @@ def test_each_image_has_its_own_falling_row(seed, mean_colour, shape, parametric
     alone = dataclasses.replace(data, power=data.power[2:3], theta=data.theta[2:3])
     if parametric:
         assert torch.equal(schedules.of_data(noise, alone).rows[0], rows[2])
+
+
+def test_many_rows_say_how_far_they_are_and_are_the_same(monkeypatch, caplog):
+    """A data set in several parts, at each start of a training; not the few of a sample."""
+    whole = schedules.of_data(SPECTRAL, told(40)).rows
+    with caplog.at_level(logging.INFO):
+        schedules.of_data(SPECTRAL, told(40))
+    assert "noise schedules" not in caplog.text
+    monkeypatch.setattr(schedules, "_ROWS", 7)
+    with caplog.at_level(logging.INFO):
+        parts = schedules.of_data(SPECTRAL, told(40)).rows
+    assert "noise schedules: 6 of 6" in caplog.text
+    assert torch.equal(parts, whole)
 
 
 def test_the_window_takes_in_the_mean_colour():

@@ -54,6 +54,21 @@ def test_changes_are_values_of_their_kind(tmp_path):
     assert (run.training.betas, run.training.clip) == ((0.5, 0.6), math.inf)
 
 
+def test_a_model_may_be_changed_to_that_of_a_file(tmp_path, monkeypatch):
+    """From here, or as the file itself would name it; its keys may be changed further."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "wide.json").write_text(json.dumps(PLAIN["model"] | {"name": "wide", "embedding": 32}))
+    (tmp_path / "runs" / "run.json").write_text(json.dumps(PLAIN))
+    for change in (f"model={tmp_path / 'wide.json'}", "model=../wide.json"):
+        run = settings.read(tmp_path / "runs" / "run.json", [change, "model.dropout=0.5"])
+        assert run.model == dataclasses.replace(tiny.run().model, name="wide", embedding=32, dropout=0.5)
+    monkeypatch.chdir(tmp_path)
+    assert settings.read("runs/run.json", ["model=wide.json"]).model.name == "wide"
+    assert settings.changed(tiny.run(), ["model=wide.json"]).model.name == "wide"
+    assert "none.json do not exist" in refused(settings.read, "runs/run.json", ["model=none.json"])
+    assert "model = 3" in refused(settings.read, "runs/run.json", ["model=3"])
+
+
 @pytest.mark.parametrize("change", ["steps", "=3", "name.steps=3", "training.steps.more=3"])
 def test_a_change_that_is_none_is_refused(tmp_path, change):
     (tmp_path / "run.json").write_text(json.dumps(PLAIN))
@@ -76,6 +91,12 @@ def test_a_change_that_is_none_is_refused(tmp_path, change):
         (Objective, {"prediction": "score"}, "prediction = 'score'"),
         (Objective, {"label_drop": 1.0}, "label_drop = 1.0"),
         (Noise, {"base_resolution": 0}, "base_resolution = 0"),
+        (Noise, {"base_resolution": 99_999_999_999}, "base_resolution = 99999999999; allowed: 1 … 65536 px"),
+        (Noise, {"base_at_noise": 2**20}, "base_at_noise = 1048576"),
+        (Noise, {"epsilon": 1e-300}, "noise.epsilon = 1e-300; allowed: 1e-06 ≤ ε < ½"),
+        (Objective, {"bias": math.inf}, "objective.bias = inf; allowed: −30 … 30"),
+        (Objective, {"bias": -1e6}, "objective.bias = -1000000.0"),
+        (Training, {"steps": 1, "batch": 1, "weight_decay": math.inf}, "weight_decay = inf"),
         (Noise, {"shape": "round"}, "shape = 'round'"),
     ],
 )
@@ -236,7 +257,7 @@ def test_any_file_is_taken_or_refused(tmp_path_factory, name, content):
 def test_any_change_is_taken_or_refused(tmp_path_factory, change):
     path = tmp_path_factory.getbasetemp() / "plain.json"
     path.write_text(json.dumps(PLAIN))
-    for text in (change, f"training.steps={change}", f"{change}=1"):
+    for text in (change, f"training.steps={change}", f"{change}=1", f"model={change}"):
         try:
             settings.read(path, [text])
         except SettingsError as error:

@@ -27,9 +27,13 @@ def field_pack(path, slope, classes=6, images=8, side=64):
     np.savez(path, images=np.stack(pixels)[..., None], labels=np.repeat(np.arange(classes), images))
 
 
-def measured_at(slopes, kind="scene", bar=0.01):
+def measured_at(slopes, kind="scene", bar=0.01, freedom=60):
     coords = {"photograph": [f"p{n}" for n in range(len(slopes))], "kind": ("photograph", [kind] * len(slopes))}
-    found = {"slope": ("photograph", slopes), "slope_error": ("photograph", np.full(len(slopes), bar))}
+    found = {
+        "slope": ("photograph", slopes),
+        "slope_error": ("photograph", np.zeros(len(slopes)) + bar),
+        "freedom": ("photograph", np.full(len(slopes), freedom, dtype=int)),
+    }
     return xr.Dataset(found, coords=coords)
 
 
@@ -69,6 +73,29 @@ def test_the_law_is_judged_by_its_mean_and_the_photographs_one_by_one():
     assert verdicts([])[:3] == [undecided] * 3
     other = spectra.judge(predicted, measured_at([-2.01, -1.99, -2.0], "surface"), SETTINGS)
     assert [row.verdict for row in other] == [undecided, undecided, undecided, holds]
+
+
+def test_few_photographs_and_few_patches_have_student_s_k():
+    """Eight slopes, as in the full run. BITE: k = 2 calls both."""
+    predicted = spectra.predict(SETTINGS)
+    spread = np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]) * 0.6  # bar .227: 2 of it are .454, 2.365 are .537
+    for off, expected in ((0.7, Verdict.UNDECIDED), (0.75, Verdict.FAILS)):
+        assert spectra.judge(predicted, measured_at(-2 - off + spread), SETTINGS)[0].verdict is expected
+    # one photograph of eight off by .22 beyond the margin, its bar .1 from 15 patches
+    eight = [-2.3] * 7 + [-3.22]
+    assert spectra.judge(predicted, measured_at(eight, bar=0.1, freedom=14), SETTINGS)[2].verdict is Verdict.UNDECIDED
+    assert spectra.judge(predicted, measured_at(eight, bar=0.05, freedom=14), SETTINGS)[2].verdict is Verdict.FAILS
+
+
+def test_the_photograph_that_decides_is_not_the_farthest_when_that_is_sure():
+    """BITE: judged by the farthest, whose bar is small, the claim would hold while another is not known."""
+    predicted = spectra.predict(SETTINGS)
+    row = spectra.judge(predicted, measured_at([-2.15, -2.1, -2.0], bar=np.array([0.001, 0.2, 0.001])), SETTINGS)[1]
+    assert row.verdict is Verdict.UNDECIDED
+    assert "p1 decides" in row.measured
+    row = spectra.judge(predicted, measured_at([-2.5, -2.8, -2.0], bar=np.array([0.001, 0.5, 0.001])), SETTINGS)[1]
+    assert row.verdict is Verdict.FAILS  # the one that is sure
+    assert "p0 decides" in row.measured
 
 
 def test_power_is_the_mean_over_patches():

@@ -480,7 +480,7 @@ def test_bad_spectra():
         isotonic(good.to(torch.complex128), table)
     with pytest.raises(ValueError, match=r"floor = 0.*allowed: finite and > 0"):
         isotonic(good, table, floor=0.0)
-    with pytest.raises(ValueError, match="need ≥ 6 a side"):
+    with pytest.raises(ValueError, match="allowed: ≥ 6 a side"):
         fit_power_law(power_law(-2.0, rings(5, 9)), rings(5, 9))
     with pytest.raises(ValueError, match="per_octave = 0"):
         fit_power_law(good, table, per_octave=0)
@@ -492,3 +492,11 @@ def test_bad_spectra():
         spectral_log_snr(good, table, 0.1, focus=2)
     with pytest.raises(ValueError, match=r"nodes = 1; allowed"):
         spectral_log_snr(good, table, 0.1, nodes=1)
+    with pytest.raises(ValueError, match=r"nodes = 2.5; allowed: an integer ≥ 2"):
+        spectral_log_snr(good, table, 0.1, nodes=2.5)
+    with pytest.raises(TypeError, match=r"epsilon = '0.1', str; allowed: a number; remedy"):
+        spectral_log_snr(good, table, "0.1")
+    with pytest.raises(ValueError, match=r"per_octave = 2.5; allowed: an integer ≥ 1"):
+        fit_power_law(good, table, per_octave=2.5)
+    with pytest.raises(ValueError, match=r"image of 6.5 × 6 pixels; allowed: integers, ≥ 2"):
+        rings(6.5, 6)

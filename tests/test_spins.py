@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 import yaml
 
 from synthetic import spin_walks, spins
@@ -135,3 +136,90 @@ def test_every_claim_gets_its_row(settings):
     assert np.isnan(measured.found.sel(coupling=1.0, integrator="Euler")).all()
     assert np.isfinite(measured.found.sel(coupling=2.0, integrator="DDIM", schedule="geodesic")).all()
     assert len(spin_walks.SCHEDULES) == measured.sizes["schedule"]
+
+
+CLAIM = {claim.id: claim for claim in spins.CLAIM}
+
+
+def _fitted(exponents, errors, points=5):
+    steps = np.where(np.arange(6) < points, 40.0, np.nan)
+    names = ["VP linear clock", "VE linear clock"][: len(exponents)]
+    return xr.Dataset(
+        {
+            "exponent": ("grown", exponents),
+            "exponent_error": ("grown", errors),
+            "growth_steps": (("grown", "growth_dim"), [steps] * len(names)),
+        },
+        coords={"grown": names},
+    )
+
+
+@pytest.mark.parametrize(
+    ("exponents", "errors", "expected"),
+    [
+        ([0.01, 0.02], [0.002, 0.004], Verdict.HOLDS),
+        ([0.039], [0.005], Verdict.UNDECIDED),  # BITE: k = 2, for five points; Student's is 3.2
+        ([0.03, 0.02], [0.001, 0.02], Verdict.UNDECIDED),  # BITE: the largest exponent without its bar
+        ([0.02, 0.2], [0.05, 0.01], Verdict.FAILS),
+        ([0.02, math.nan], [0.001, math.nan], Verdict.UNDECIDED),
+    ],
+)
+def test_exponents_are_judged_with_the_bars_of_few_points(exponents, errors, expected):
+    data, names = _fitted(exponents, errors), ("VP linear clock", "VE linear clock")
+    assert spins._exponents(CLAIM["S2-clocks"], data, names, 0.0, "S2").verdict is expected
+    assert spins._exponents(CLAIM["S2-clocks"], data, ("linear",), 0.0, "S2").verdict is Verdict.UNDECIDED
+
+
+def test_more_points_are_a_smaller_k():
+    assert spins._exponents(CLAIM["S2-clocks"], _fitted([0.036], [0.005], 6), ("VP linear clock",), 0.0, "S2").verdict is (
+        Verdict.HOLDS
+    )
+    assert spins._exponents(CLAIM["S2-clocks"], _fitted([0.036], [0.005], 5), ("VP linear clock",), 0.0, "S2").verdict is (
+        Verdict.UNDECIDED
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratios", "bar", "expected"),
+    [
+        ([0.93, 0.96, 1.03], 0.035, Verdict.HOLDS),
+        ([0.7, 1.3, 1.0], 0.035, Verdict.FAILS),  # BITE: the mean of the signed errors is 0
+        ([0.847, 0.891, 0.885], 0.034, Verdict.UNDECIDED),
+        ([0.95, math.nan, 1.0], 0.01, Verdict.UNDECIDED),  # a schedule that the integrator cannot walk
+    ],
+)
+def test_fluctuations_are_decided_by_one_schedule(ratios, bar, expected):
+    measured = xr.Dataset(
+        {
+            "fluctuations": (("integrator", "kept"), [ratios]),
+            "fluctuations_error": (("integrator", "kept"), np.where(np.isnan([ratios]), np.nan, bar)),
+        },
+        coords={"integrator": ["DDIM"], "kept": list(spins.KEEP)},
+    )
+    assert spins._fluctuations(CLAIM["S8-fluctuations-DDIM"], measured, "DDIM").verdict is expected
+    assert spins._fluctuations(CLAIM["S8-fluctuations"], measured, "DPM-Solver++(2M)").verdict is Verdict.UNDECIDED
+
+
+def test_every_integrator_of_the_config_has_its_row_on_fluctuations(settings):
+    """BITE: the one integrator that holds."""
+    assert set(settings["methods"]) == set(spins.S8.values())
+    assert all(method in CLAIM[name].statement for name, method in spins.S8.items())
+
+
+@pytest.mark.parametrize(
+    ("gaps", "bars", "expected"),
+    [
+        ([0.05, 0.09], [0.01, 0.001], Verdict.HOLDS),
+        ([0.09, 0.08], [0.001, 0.03], Verdict.UNDECIDED),
+        ([0.2, 0.3], [0.01, 0.2], Verdict.FAILS),  # BITE: the largest with its bar is undecided, but the first fails
+        ([math.inf, 0.01], [0.0, 0.0], Verdict.FAILS),
+    ],
+)
+def test_the_transition_is_decided_by_the_case_that_fails(gaps, bars, expected):
+    axes = ("feature", "coupling", "integrator", "schedule", "dim")
+    shape = (1, 1, 1, 1, 3)  # the third dimension was not run
+    error = xr.Dataset(
+        {"gap": (axes, np.reshape([*gaps, np.nan], shape)), "bar": (axes, np.reshape([*bars, np.nan], shape))},
+        coords={"feature": ["spread"], "coupling": [1.0], "integrator": ["DDIM"], "schedule": ["linear"], "dim": [10, 20, 30]},
+    )
+    assert spins._transition(CLAIM["S7-constant"], error, ("linear",)).verdict is expected

@@ -182,7 +182,7 @@ def test_wrong_shape_is_refused(name):
 def test_single_precision_is_refused(name):
     law = LAWS[name](6)
     for function in (law.denoise, law.log_density):
-        with pytest.raises(ValueError, match=r"state of dtype torch.float32; .* cast with x.double\(\)"):
+        with pytest.raises(ValueError, match=r"state of dtype torch.float32; allowed: .*; remedy: x.double\(\)"):
             function(torch.zeros(2, *law.event_shape), 0.5, 0.5)
 
 
@@ -427,7 +427,7 @@ ONE, TWO = tensor(1.0), tensor(0.5, 0.5)
         (lambda: Gaussian(tensor(math.inf)), r"variance\[0\] = inf"),
         (lambda: Gaussian(tensor()), r"variance of shape \(0,\); allowed: \(d,\) with d ≥ 1"),
         (lambda: Gaussian(torch.ones(2, 2, dtype=torch.float64)), r"variance of shape \(2, 2\); allowed: \(d,\)"),
-        (lambda: Gaussian(tensor(1.0, 1.0), ONE), r"mean of shape \(1,\); variance has \(2,\)"),
+        (lambda: Gaussian(tensor(1.0, 1.0), ONE), r"mean of shape \(1,\); allowed: \(2,\), the variance's"),
         (lambda: Gaussian(torch.ones(2)), r"variance of dtype torch.float32; allowed: torch.float64"),
         (lambda: Gaussian(tensor(1.0), torch.ones(1)), r"mean of dtype torch.float32; allowed: torch.float64"),
         (lambda: GaussianMixture(tensor(0.5, 0.4), TWO[:, None], TWO[:, None]), r"sum to 0.9; .* divide them by their sum"),
@@ -438,7 +438,7 @@ ONE, TWO = tensor(1.0), tensor(0.5, 0.5)
         (lambda: GaussianMixture(tensor(math.nan, 1.0), TWO[:, None], TWO[:, None]), r"weights \[nan, 1.0\] sum to nan"),
         (lambda: GaussianMixture(TWO, TWO[:, None], tensor(1.0, 0.0)[:, None]), r"variances\[1, 0\] = 0.0; allowed: 0 < value"),
         (lambda: GaussianMixture(TWO, TWO[:, None], tensor(1.0, -1.0)[:, None]), r"variances\[1, 0\] = -1.0"),
-        (lambda: GaussianMixture(TWO, tensor(math.nan, 0.0)[:, None], TWO[:, None]), r"means contain a value that is not fin"),
+        (lambda: GaussianMixture(TWO, tensor(math.nan, 0.0)[:, None], TWO[:, None]), r"means\[0, 0\] = nan; allowed: finite"),
         (lambda: GaussianMixture(TWO, ONE[:, None], TWO[:, None]), r"weights \(2,\) and means \(1, 1\); allowed: \(K,\) and"),
         (lambda: GaussianMixture(TWO, TWO[:, None], TWO), r"variances of shape \(2,\); allowed: \(2, 1\) or \(2, 1\)"),
         (lambda: GaussianMixture(TWO, TWO[:, None].float(), TWO[:, None]), r"means of dtype torch.float32; allowed"),
@@ -448,7 +448,7 @@ ONE, TWO = tensor(1.0), tensor(0.5, 0.5)
         (lambda: GaussianMixture.two_modes(10, 0.8, spread=-0.5), r"spread σ = -0.5"),
         (lambda: GaussianMixture.two_modes(0, 0.8), r"dim = 0; allowed: an integer ≥ 1"),
         (lambda: GaussianMixture.two_modes(2.5, 0.8), r"dim = 2.5"),  # type: ignore[arg-type]
-        (lambda: GaussianMixture.two_modes(10, 0.8, mean=math.inf), r"means contain a value that is not finite"),
+        (lambda: GaussianMixture.two_modes(10, 0.8, mean=math.inf), r"means\[0, 0\] = inf; allowed: finite numbers; remedy"),
         (
             lambda: SpectralMixture(ONE, torch.ones(3, 3, dtype=torch.float64)),
             r"spectra of shape \(3, 3\); allowed: \(K, H, W\)",
@@ -456,7 +456,7 @@ ONE, TWO = tensor(1.0), tensor(0.5, 0.5)
         (lambda: SpectralMixture(ONE, torch.zeros(1, 3, 3, dtype=torch.float64)), r"spectra\[0, 0, 0\] = 0.0; allowed: 0 < "),
         (
             lambda: SpectralMixture(ONE, torch.arange(1, 10, dtype=torch.float64).reshape(1, 3, 3)),
-            r"P\(k\) = P\(−k\): a real field has no other; symmetrise them",
+            r"which no real field has; allowed: P\(k\) = P\(−k\); remedy",
         ),
         (lambda: SpectralMixture(ONE, torch.ones(1, 3, 3, dtype=torch.float64), 0), r"channels = 0; allowed: ≥ 1"),
         (lambda: SpectralMixture(TWO, torch.ones(1, 3, 3, dtype=torch.float64)), r"weights \(2,\) and means \(1, 9\)"),

@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from synthetic import bias, conditioning, crossover, per_image, testbed, told, window
 from synthetic.testbed import GLOBAL, SCHEDULES, Field
 from theory import cost, spectrum
+from theory.ledger import Verdict
 from theory.sampler import DDIM, Ancestral
 from theory.stream import Stream
 
@@ -142,12 +144,105 @@ def test_energy_distance_of_equal_and_of_shifted_laws():
     assert told._energy(x, y + 3, rows)[0] == pytest.approx(2 * (np.abs(gap + 3).mean() - np.abs(gap).mean()), abs=0.3)
 
 
-def test_no_condition_beats_the_oracle_by_much():
+@pytest.fixture(scope="module")
+def population():
     settings = {"size": 16, "count": 6, "steps": 8, "epsilon": 0.01, "slope": 2.6, "slope_spread": 0.45, "variance": 0.25}
-    settings |= {"log_variance_spread": 0.6, "curvature_spread": 0.3}
-    measured = conditioning.measure(settings, 1)
-    mean = measured.error.sel(shape="geodesic", metric="wasserstein").mean("image")
+    return settings | {"log_variance_spread": 0.6, "curvature_spread": 0.3}
+
+
+def test_no_condition_beats_the_oracle_by_much(population):
+    measured = conditioning.measure(population, 1).sel(metric="wasserstein")
+    mean = measured.error.sel(shape="geodesic").mean("image")
     assert float(mean.sel(condition="oracle")) <= 1.05 * float(mean.drop_sel(condition=["oracle", "sampled"]).min())
+    followed = float(measured.oracle_followers.sel(shape="geodesic").mean())
+    assert followed <= 1.05 * float(mean.sel(condition="sampled"))
+
+
+def test_the_predicted_population_is_another_one_whatever_the_seed(population):
+    """BITE: a fixed seed, which is the measurement's when that is chosen."""
+    stream = conditioning._predicted_stream()
+    predicted = conditioning._population(population, stream)
+    for seed in (0, 1, 2**31):
+        assert stream.path != conditioning._stream(seed).path
+        measured = conditioning._population(population, conditioning._stream(seed))
+        for k in range(population["count"]):
+            assert not np.allclose(predicted.fields[k].power, measured.fields[k].power, rtol=1e-3)
+        assert not np.allclose(predicted.theta, measured.theta, rtol=1e-3)
+
+
+def test_a_follower_is_compared_with_what_knowing_it_gains():
+    """Followers cost twice as much: known 2, by sampled θ 2.5, by the best global one 4. BITE: either of other images."""
+    own = np.full((6, 40), 1.0)
+    own[conditioning.CONDITIONS.index("sampled")] = 2.5
+    dataset = xr.Dataset(
+        {
+            "error": (("shape", "condition", "image", "metric"), own[None, :, :, None]),
+            "oracle_followers": (("shape", "image", "metric"), np.full((1, 40, 1), 2.0)),
+            "known": (("global", "image", "metric"), np.full((2, 40, 1), 2.0) * [[[1.0]], [[1.5]]]),
+            "known_followers": (("global", "image", "metric"), np.full((2, 40, 1), 4.0) * [[[1.5]], [[1.0]]]),
+        },
+        coords={
+            "shape": ["geodesic"],
+            "condition": list(conditioning.CONDITIONS),
+            "global": ["a", "b"],
+            "metric": ["wasserstein"],
+        },
+    )
+    kept, bar, best, _ = conditioning._kept(dataset, "geodesic", "wasserstein", 20)
+    assert best == "a"
+    assert float(kept.sel(condition="sampled")) == pytest.approx(0.75)
+    np.testing.assert_allclose(kept.drop_sel(condition="sampled"), 1.0)
+    assert float(bar.max()) < 1e-12
+
+
+BIAS = {"slopes": [2.0, 2.6], "variance": 0.25, "samples": 8}
+
+
+def _bias_rows(change, bar):
+    predicted = bias.predict(BIAS)
+    found = predicted.image.expand_dims(slope=BIAS["slopes"]).copy()
+    found[:, 0] += np.array(change)
+    bars = xr.zeros_like(found)
+    bars[:, 0] = np.array(bar)
+    measured = xr.Dataset({"bias": found, "bias_error": bars, "knee": predicted.knee})
+    return {row.claim.id: row for row in bias.judge(predicted, measured, BIAS)}
+
+
+@pytest.mark.parametrize(
+    ("change", "bar", "expected"),
+    [
+        ((0.05, -0.1), (0.03, 0.03), Verdict.HOLDS),
+        ((0.05, 0.0), (0.09, 0.0), Verdict.UNDECIDED),  # BITE: k = 2, for eight images
+        ((0.2, 0.1), (0.0, 0.08), Verdict.UNDECIDED),  # BITE: the largest difference without its bar
+        ((0.2, 0.5), (0.5, 0.01), Verdict.FAILS),
+    ],
+)
+def test_the_shift_is_judged_with_the_bars_of_eight_images(change, bar, expected):
+    assert _bias_rows(change, bar)["T5-shift"].verdict is expected
+
+
+def test_the_rule_of_the_bias_is_tried_where_it_was_not_fitted():
+    """At 32 px it asks for 2.97, tuned is 2. BITE: "at every resolution"."""
+    rows = _bias_rows((0.0, 0.0), (0.0, 0.0))
+    assert rows["T5-image-small"].verdict is Verdict.FAILS
+    assert rows["T5-image-small"].error == pytest.approx(5 * math.log(2) - 2.5)
+    assert rows["T5-image"].verdict is Verdict.HOLDS
+    assert "64–512 px" in rows["T5-image"].claim.statement
+    assert "one offset fitted" in rows["T5-image"].claim.statement
+
+
+@pytest.mark.parametrize(
+    ("change", "bar", "expected"),
+    [
+        ([0.09, -0.05], [0.002, 0.01], Verdict.HOLDS),
+        ([0.09, -0.07], [0.002, 0.02], Verdict.UNDECIDED),
+        ([0.13, 0.2], [0.002, 0.1], Verdict.FAILS),  # BITE: the largest with its bar, which is undecided
+    ],
+)
+def test_the_mixture_is_decided_by_the_ring_that_fails(change, bar, expected):
+    measured = xr.Dataset({"mixture": ("mixture_ring", change), "mixture_error": ("mixture_ring", bar)})
+    claim = next(claim for claim in window.CLAIM if claim.id == "T1-mixture")
+    assert window._judge_mixture(claim, measured, 0.05).verdict is expected
 
 
 def test_every_claim_has_its_own_name():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import errno
 import json
 import logging
@@ -26,6 +27,7 @@ from imagenet.commands import train as command
 from imagenet.distributed import DistributedError, World
 from imagenet.feed import Batch
 from imagenet.model import ResidualUViT
+from imagenet.pack import Options, renew_spectra
 from imagenet.schedules import of_data
 from imagenet.train import Session, Terminated, TrainingError, post_hoc, train
 from imagenet.trainer import Trainer
@@ -312,13 +314,97 @@ def test_begun_anew_if_asked(packed, straight, tmp_path):
 
 
 def test_another_configuration_or_other_data_are_refused_before_any_work(packed, straight, tmp_path):
-    said = r"differ at seed: 0 and 1; training\.learning_rate: 0\.001 and 0\.002; allowed: .*; remedy: "
+    said = r"differ at seed: 0 and 1; training\.batch: 16 and 32; allowed: .*; remedy: "
     with pytest.raises(CheckpointError, match=said):
-        train(tiny.run(seed=1, training__learning_rate=2e-3), packed, straight)
+        train(tiny.run(seed=1, training__batch=32), packed, straight)
     other = copy.copy(packed)
     object.__setattr__(other, "fingerprint", "another")
     with pytest.raises(CheckpointError, match=r"data: '[0-9a-f]+' and 'another'.*allowed.*remedy"):
         train(tiny.run(), other, straight)
+
+
+@pytest.mark.parametrize("noise", [{}, {"parametric": False}, {"level": "data set"}])
+def test_other_spectra_of_the_same_images_are_refused(tmp_path, noise):
+    """BITE: a pack's fingerprint does not cover its spectra, so a training went on with other schedules without a word."""
+    packed = tiny.packed(tmp_path)
+    changes = {f"noise__{key}": value for key, value in noise.items()}
+    train(tiny.run(training__steps=4, **changes), packed, tmp_path / "out")
+    same, other = renew_spectra(packed.folder), renew_spectra(packed.folder, Options(taper=None))
+    assert other.fingerprint == packed.fingerprint
+    train(tiny.run(training__steps=5, **changes), same, tmp_path / "out")
+    said = r"other spectra: 'taper hann, \w+', not 'taper none, \w+'; allowed: .*; remedy: .*--spectra --taper"
+    with pytest.raises(CheckpointError, match=said):
+        train(tiny.run(training__steps=6, **changes), other, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["training"]["steps"] == 5
+
+
+def test_spectra_play_no_part_where_schedules_are_of_none_or_the_checkpoint_says_nothing(tmp_path, caplog):
+    packed = tiny.packed(tmp_path)
+    cosine = {"noise__kind": "shifted cosine"}
+    train(tiny.run(training__steps=4, **cosine), packed, tmp_path / "cosine")
+    train(tiny.run(training__steps=4), packed, tmp_path / "older")
+    checkpoint.write(path := checkpoint.path_of(tmp_path / "older", 4), dataclasses.replace(checkpoint.read(path), spectra=""))
+    other = renew_spectra(packed.folder, Options(taper=None))
+    train(tiny.run(training__steps=5, **cosine), other, tmp_path / "cosine")
+    assert "without its spectra" not in caplog.text
+    train(tiny.run(training__steps=5), other, tmp_path / "older")
+    assert "without its spectra: see to it that they are these" in caplog.text
+
+
+def test_fewer_steps_than_are_done_are_refused(packed, tmp_path):
+    """BITE: run.json said 6 and network.pt 8."""
+    train(tiny.run(training__steps=8), packed, tmp_path)
+    said = r"training\.steps = 6 and checkpoint .* is at step 8; allowed: ≥ 8 here; remedy: training\.steps=8, .*--fresh"
+    with pytest.raises(CheckpointError, match=said):
+        train(tiny.run(training__steps=6), packed, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["training"]["steps"] == 8
+    train(tiny.run(training__steps=6), packed, tmp_path, resume=False)
+    assert checkpoint.read(tmp_path / "network.pt").step == 6
+
+
+def test_the_folder_of_a_pack_is_not_trained_in(tmp_path):
+    """BITE: the training's prior.npz took the place of the pack's."""
+    packed = tiny.packed(tmp_path)
+    before = {path: path.read_bytes() for path in packed.folder.iterdir()}
+    with pytest.raises(ValueError, match=r"is a pack \(meta\.json is in it\); allowed: .*; remedy: another --out"):
+        train(tiny.run(), packed, packed.folder)
+    assert {path: path.read_bytes() for path in packed.folder.iterdir()} == before
+
+
+def test_one_training_a_folder(packed, straight, tmp_path):
+    """A real second process, refused while the first works; a killed one leaves no lock."""
+    file, folder = tmp_path / "run.json", tmp_path / "out"
+    file.write_text(json.dumps(settings.as_dict(tiny.run())))
+    start = [sys.executable, "-m", "imagenet", "train", str(file), "--data", str(packed.folder), "--out", str(folder)]
+    holder = f"""
+import sys, time
+from pathlib import Path
+import torch
+from imagenet.distributed import World
+from imagenet.folders import alone
+with alone(Path({str(folder)!r}), World(0, 1, torch.device("cpu"))):
+    print("held", flush=True)
+    time.sleep(300)
+"""
+    first = subprocess.Popen([sys.executable, "-c", holder], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout.readline() == "held\n"
+        done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1
+        assert "another process trains in" in done.stderr
+        assert "; allowed: one at a time; remedy: " in done.stderr
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+    finally:
+        first.kill()
+        first.wait()
+        first.stdout.close()
+    train(tiny.run(), packed, folder)
+    assert_same(folder, straight)
+
+
+def test_a_folder_that_cannot_be_made_is_said(packed):
+    with pytest.raises(ValueError, match=r"folder /proc/x cannot be made \(.*\); allowed: .*; remedy: another --out"):
+        train(tiny.run(), packed, "/proc/x")
 
 
 def test_a_full_disk_ends_training_and_loses_nothing(packed, straight, tmp_path, monkeypatch):
@@ -457,6 +543,51 @@ def test_five_in_a_row_end_training(packed, tmp_path, monkeypatch):
     assert len(list((tmp_path / "nonfinite").iterdir())) == 5
 
 
+@pytest.mark.parametrize("change", ["training.learning_rate=0.0005", "training.warm_up=50", "training.precision=bfloat16"])
+def test_what_is_advised_after_five_continues(packed, tmp_path, monkeypatch, caplog, change):
+    """A loss that is not finite at this rate, in this precision; and is with the change, from the last checkpoint."""
+    losses = Trainer.losses
+
+    def fragile(self, part):
+        bad = self.run.training == tiny.run().training and part.step >= 4
+        return tuple(v * (float("nan") if bad else 1.0) for v in losses(self, part))
+
+    monkeypatch.setattr(Trainer, "losses", fragile)
+    with pytest.raises(TrainingError, match=r"--set training\.learning_rate=0\.0005, .*continues from the last checkpoint"):
+        train(tiny.run(), packed, tmp_path)
+    changed = settings.changed(tiny.run(), [change])
+    with caplog.at_level(logging.WARNING):
+        assert train(changed, packed, tmp_path) == tmp_path / "network.pt"
+    key = change.partition("=")[0]
+    old, new = (getattr(run.training, key.partition(".")[2]) for run in (tiny.run(), changed))
+    assert f"from step 8 on, other settings: {key}: {old!r} and {new!r}" in caplog.text
+    assert json.loads((tmp_path / "run.json").read_text()) == settings.as_dict(changed)
+    told = json.loads((tmp_path / training.CHANGES).read_text())
+    assert told == {"step": 8, "old and new": [f"{key}: {old!r} and {new!r}"]}
+    assert last(tmp_path).run == settings.as_dict(changed)
+
+
+def test_without_a_change_none_is_told(packed, straight, tmp_path, caplog):
+    train(tiny.run(training__steps=6), packed, tmp_path)
+    train(tiny.run(), packed, tmp_path)
+    assert "other settings" not in caplog.text
+    assert not (tmp_path / training.CHANGES).exists()
+    assert_same(tmp_path, straight)
+
+
+def test_samples_and_checkpoints_are_no_part_of_the_speed(packed, tmp_path, monkeypatch):
+    """Each takes a second here; the interval that they fall into does not."""
+    for name in ("save", "draw_samples", "keep_averages"):
+        monkeypatch.setattr(Session, name, lambda self: time.sleep(1.0) or self.folder)
+    run = tiny.run(training__steps=8, training__log_every=4, training__checkpoint_every=2, training__post_hoc_every=2)
+    train(settings.changed(run, ["training.sample_every=2"]), packed, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 8]
+    for line in lines:
+        assert line["seconds"] < 1.0  # of more than three
+        assert line["images_per_second"] == pytest.approx(4 * 16 / line["seconds"])
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -578,6 +709,19 @@ def test_command_trains_in_pieces(packed, straight, file, tmp_path):
     second = invoke(*given)
     assert (second.exit_code, second.output) == (0, f"finished: {tmp_path / 'out' / 'network.pt'}\n")
     assert_same(tmp_path / "out", straight)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_under_torchrun_the_code_is_said_once(packed, file, tmp_path, monkeypatch, rank):
+    """torchrun ends with 1 whatever a process ended with."""
+    monkeypatch.setattr("imagenet.train.train", lambda *_, **__: tmp_path / "out" / "checkpoints" / "step-00000001.pt")
+    monkeypatch.setenv("RANK", rank)
+    given = [file, "--data", packed.folder, "--out", tmp_path / "out"]
+    assert "torchrun returns" not in invoke(*given).output
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    ended = invoke(*given)
+    assert ended.exit_code == command.AGAIN
+    assert ("(exit code 75; torchrun returns 1 and calls it a failure)" in ended.output) == (rank == "0")
 
 
 @pytest.mark.parametrize(

@@ -78,3 +78,17 @@ def test_lists_of_different_length_are_refused():
     settings = {"samples": [1], "dims": [10, 20], "sampler_samples": [1], "sampler_dims": [10]}
     with pytest.raises(ValueError, match="one number per dimension"):
         two_mode.predict(settings)
+
+
+def test_the_ratio_that_decides_has_its_bar_and_may_be_unknown():
+    """BITE: the ratio farthest from 1 without its bar; one that could not be measured, left out."""
+
+    def verdict(ratio, bar):
+        one, other = (xr.DataArray(v, dims="noise", coords={"noise": [0.5, 1.0]}) for v in (ratio, bar))
+        return two_mode._worst(two_mode.CLAIM[3], one, other, 0.1, "a ratio").verdict
+
+    assert verdict([1.05, 0.98], [0.01, 0.01]) == "holds"
+    assert verdict([1.05, 0.98], [0.01, 0.06]) == "undecided"
+    assert verdict([1.05, math.nan], [0.01, 0.01]) == "undecided"
+    assert verdict([1.5, math.nan], [0.01, 0.01]) == "fails"
+    assert verdict([1.2, 0.9], [0.01, 0.5]) == "fails"  # BITE: error + 2·bar alone picks the one that is not known

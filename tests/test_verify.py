@@ -9,7 +9,7 @@ import pytest
 import sympy as sp
 from flint import arb
 
-from theory import ball, cost, verify
+from theory import ball, cost, mutate, verify
 from theory.claims import cosine_identity
 from theory.ledger import Claim, Verdict
 from theory.proof import Step, certain, identity, limit_is, positive
@@ -145,20 +145,20 @@ def test_every_sign_is_mutated_and_indices_are_not():
         """A docstring with − and + in it."""
         return -a[:-1] + b * (a[1:] - 2.0)
 
-    changes = [change for change, _ in verify.mutated_sources(f)]
+    changes = [change for change, _ in mutate.mutated_sources(f)]
     assert len(changes) == 3
-    assert len({source for _, source in verify.mutated_sources(f)}) == 3
+    assert len({source for _, source in mutate.mutated_sources(f)}) == 3
 
 
 def test_a_missed_mutation_is_reported():
     """A claim whose argument ignores its formula: its mutants survive, and are listed as missed."""
     lazy = claim_module(prove=lambda: [], predict=lambda: {"value": independent(2.0)})
-    assert [mutant.caught for mutant in verify.mutants(lazy)] == [False]
+    assert [mutant.caught for mutant in mutate.mutants(lazy)] == [False]
 
 
 def test_a_caught_mutation_restores_the_formula():
     before = cost.ddim_multiplier
-    found = list(verify.mutants(cosine_identity))
+    found = list(mutate.mutants(cosine_identity))
     assert found
     assert all(mutant.caught for mutant in found)
     assert cost.ddim_multiplier is before
@@ -166,7 +166,7 @@ def test_a_caught_mutation_restores_the_formula():
 
 def test_a_claim_that_fails_unchanged_cannot_be_mutated():
     with pytest.raises(ValueError, match="does not pass unchanged"):
-        list(verify.mutants(claim_module(measure=lambda: {"value": 0.0})))
+        list(mutate.mutants(claim_module(measure=lambda: {"value": 0.0})))
 
 
 @pytest.fixture
@@ -190,9 +190,9 @@ def test_a_verified_claim_is_mutated_without_measuring_again(toy, tmp_path):
     verified = verify.read_witnesses(tmp_path / "witness.json", ["T1"])
     assert verified["T1"]["value"].tobytes() == np.float64(independent(2.0)).tobytes()  # to the last bit
     asked.clear()
-    found = list(verify.mutants(module, verified["T1"]))
+    found = list(mutate.mutants(module, verified["T1"]))
     assert not asked
-    assert found == list(verify.mutants(module))
+    assert found == list(mutate.mutants(module))
     assert asked
 
 
@@ -217,7 +217,7 @@ def test_what_verify_left_is_refused_when_it_does_not_fit(toy, tmp_path, change,
 def test_a_measured_number_that_no_longer_fits_is_no_ground_for_mutations(toy):
     for wrong in ({"value": np.float64(0.0)}, {"value": np.float64("nan")}):
         with pytest.raises(ValueError, match="does not pass unchanged"):
-            list(verify.mutants(toy[0], wrong))
+            list(mutate.mutants(toy[0], wrong))
 
 
 def test_claims_are_listed_once_in_natural_order():

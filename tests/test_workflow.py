@@ -86,11 +86,11 @@ class Project:
         return {line.split()[0] for line in table[1].splitlines()} - {"all"}
 
     @contextmanager
-    def changed(self, name):
+    def changed(self, name, line="# changed"):
         """The project with one line more in the file `name`."""
         path = self.folder / name
         before = path.read_bytes()
-        path.write_bytes(before + b"\n# changed\n")
+        path.write_bytes(before + f"\n{line}\n".encode())
         try:
             yield
         finally:
@@ -181,11 +181,22 @@ def test_a_changed_setting_reruns_exactly_what_reads_it(project, tmp_path, text,
     assert project.pending(extra=[tmp_path / "changed.yaml"]) == (everything_random if expected is None else expected)
 
 
-def test_a_comment_in_a_plotting_module_retrains_nothing(project):
-    with project.changed("imagenet/quality.py"):
+@pytest.mark.parametrize(
+    ("name", "line", "expected"),
+    [
+        ("imagenet/quality.py", "CHANGED = 1", set()),
+        ("imagenet/trainer.py", "# changed", set()),
+        ("imagenet/trainer.py", "CHANGED = 1", {"imagenet_train"}),
+        ("theory/curve.py", "CHANGED = 1", {"imagenet_pack", "imagenet_train"}),
+        ("imagenet/monitor.py", "CHANGED = 1", set()),
+    ],
+)
+def test_code_retrains_and_a_comment_or_a_picture_does_not(project, name, line, expected):
+    """BITE: a list of files by hand had left out the optimiser's step and the formulas of the window."""
+    with project.changed(name, line):
         pending = project.pending()
+    assert pending & {"imagenet_pack", "imagenet_train"} == expected
     assert "imagenet_gallery" in pending
-    assert not pending & {"imagenet_pack", "imagenet_train"}
 
 
 def test_other_data_are_packed_and_trained_from_the_beginning(project, tmp_path):

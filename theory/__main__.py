@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from theory import ledger, record, verify
+from theory import ledger, mutate, record, verify
 
 
 @click.group()
@@ -20,7 +20,9 @@ def _chosen(ids: tuple[str, ...]) -> list[str]:
     known = list(verify.claim_modules())
     unknown = [name for name in ids if name not in known]
     if unknown:
-        raise click.BadParameter(f"unknown claim {', '.join(unknown)}; allowed: {', '.join(known)}")
+        raise click.BadParameter(
+            f"unknown claim {', '.join(unknown)}; allowed: {', '.join(known)}; remedy: name none for all of them"
+        )
     return list(ids) or known
 
 
@@ -73,7 +75,7 @@ def mutate_command(ids: tuple[str, ...], processes: int, path: Path | None, veri
         raise click.ClickException(str(error)) from error
     everything = []
     bar = tqdm(total=len(names), desc="mutations", disable=not sys.stderr.isatty())
-    for batch in verify.mutate_all(names, processes, measured):
+    for batch in mutate.mutate_all(names, processes, measured):
         everything += batch
         bar.update()
         bar.write(f"{batch[0].claim:8} {sum(m.caught for m in batch)}/{len(batch)} caught")
@@ -82,7 +84,7 @@ def mutate_command(ids: tuple[str, ...], processes: int, path: Path | None, veri
                 bar.write(f"    MISSED {mutant.formula}: {mutant.change}")
     bar.close()
     if path is not None:
-        record.atomic_text(path, verify.as_csv(everything))
+        record.atomic_text(path, mutate.as_csv(everything))
     elif not all(mutant.caught for mutant in everything):
         sys.exit(1)
 

@@ -32,7 +32,7 @@ sqrt, exp, log, sin, cos, tan, tanh, cosh, sinh, atan, arctan, expm1, log1p, erf
 def interval(low: float, high: float) -> arb:
     """The smallest convenient ball that contains [low, high]. Raises ValueError when low > high."""
     if not low <= high:
-        raise ValueError(f"interval [{low}, {high}]; allowed: low ≤ high")
+        raise ValueError(f"interval [{low}, {high}]; allowed: low ≤ high; remedy: exchange the ends")
     return arb(low).union(arb(high))
 
 

@@ -65,12 +65,18 @@ def left_out_below(variance: Any, kappa: Any, nearer: Any) -> Any:
 
 
 def window(power_min: Any, power_max: Any, epsilon: Any) -> tuple[Any, Any]:
-    """(κ_min, κ_max) = (P_min ε/(1 − ε), P_max (1 − ε)/ε): each end alone costs no frequency more than ε (claim B2-window)."""
+    """(κ_min, κ_max) = (P_min ε/(1 − ε), P_max (1 − ε)/ε): each end alone costs no frequency more than ε (claim B2-window).
+
+    Formula for 0 < P_min ≤ P_max and 0 < ε < ½, unchecked: beyond, the ends may be in the wrong order (`noise_window` checks).
+    """
     return power_min * epsilon / (1 - epsilon), power_max * (1 - epsilon) / epsilon
 
 
 def log_snr_window(power_min: Any, power_max: Any, epsilon: Any, xp: Any = np) -> tuple[Any, Any]:
-    """(λ_min, λ_max) = (−log P_max − logit(1 − ε), −log P_min + logit(1 − ε)): `window` in log-SNR (claim B2-window)."""
+    """(λ_min, λ_max) = (−log P_max − logit(1 − ε), −log P_min + logit(1 − ε)): `window` in log-SNR (claim B2-window).
+
+    Unchecked, as `window`.
+    """
     margin = xp.log((1 - epsilon) / epsilon)
     return -xp.log(power_max) - margin, -xp.log(power_min) + margin
 
@@ -79,7 +85,7 @@ def joint_window(power_min: Any, power_max: Any, epsilon: Any, xp: Any = np) -> 
     """(κ_min, κ_max) = (P_min·r, P_max/r) such that both ends together cost no frequency more than ε (claim B2-both).
 
     r solves (1 + r)(1 + r·P_min/P_max) = 1/(1 − ε); written without cancellation. A little wider than `window`, where r is
-    ε/(1 − ε); equal to it as P_min/P_max → 0, and half its r for one variance and small ε.
+    ε/(1 − ε); equal to it as P_min/P_max → 0, and half its r for one variance and small ε. Unchecked, as `window`.
     """
     odds, shape = epsilon / (1 - epsilon), power_min / power_max
     ratio = 2 * odds / (1 + shape + xp.sqrt((1 + shape) ** 2 + 4 * odds * shape))
@@ -90,9 +96,15 @@ def noise_window(power: Any, epsilon: float, *, joint: bool = False) -> tuple[fl
     """(κ_min, κ_max) of a spectrum: all variances P > 0, any shape, units of the data squared.
 
     ε for each end alone, or for both together with `joint`. Raises ValueError for a spectrum that is empty or not positive and
-    finite, and for ε outside (0, ½).
+    finite, and for ε outside (0, ½); TypeError for what is no number.
     """
-    values = np.asarray(power, dtype=np.float64)
+    try:
+        values, epsilon = np.asarray(power, dtype=np.float64), float(epsilon)
+    except (TypeError, ValueError) as cause:
+        raise TypeError(
+            f"power = {repr(power)[:60]}, epsilon = {epsilon!r}; allowed: an array of numbers and a number; remedy: the "
+            "variances of all frequencies, and e.g. 0.01"
+        ) from cause
     if not values.size or not np.all((values > 0) & np.isfinite(values)):
         bad = values[~((values > 0) & np.isfinite(values))]
         found = f"holds {bad.flat[0]}" if bad.size else "is empty"
@@ -174,14 +186,6 @@ def pooled_power(power: Any, alias: Any, angle: Any, xp: Any = np) -> Any:
 def stretched(level: Any, first: Any, last: Any, low: Any, high: Any) -> Any:
     """The affine map of −log R that takes −log R(1) = first to λ_min = low and −log R(F) = last to λ_max = high (claim B7)."""
     return low + (high - low) * (level - first) / (last - first)
-
-
-def log_uniform_loss(half_step: Any, midpoint: Any, xp: Any = np) -> Any:
-    """½ log(1 + sinh²(δ/2)/cosh²v): log-spread that one DDIM step loses on N(0, P) (claim C12).
-
-    δ = log(ς/ς'), half the step in λ; v = log(√(ςς')/√P), its middle.
-    """
-    return xp.log(1 + (xp.sinh(half_step / 2) / xp.cosh(midpoint)) ** 2) / 2
 
 
 # ---- exact truths: a sign in noise, two modes -------------------------------------------------------------------------

@@ -53,7 +53,10 @@ class PiecewiseLinear(Clock):
 
     def __post_init__(self) -> None:
         if not (0 < self.knot_time < 1 and 0 < self.knot_value < 1):
-            raise ValueError(f"knot ({self.knot_time}, {self.knot_value}) must lie inside the open unit square")
+            raise ValueError(
+                f"knot = ({self.knot_time}, {self.knot_value}); allowed: 0 < time < 1 and 0 < value < 1; remedy: move the knot "
+                "inside the unit square"
+            )
 
     def __call__(self, t: Tensor) -> Tensor:
         before = self.knot_value * (t / self.knot_time)
@@ -69,8 +72,8 @@ def _share(dim: float, kappa: float) -> float:
     """κ/√d, the share of the path that a clock of paper A gives half of its steps."""
     if not (dim > 0 and 0 < kappa < math.sqrt(dim)):
         raise ValueError(
-            f"κ = {kappa} at dimension d = {dim}; allowed: 0 < κ < √d = {math.sqrt(max(dim, 0)):.6g}; "
-            "choose a smaller κ or a larger d"
+            f"κ = {kappa} at dimension d = {dim}; allowed: 0 < κ < √d = {math.sqrt(max(dim, 0)):.6g}; remedy: choose a smaller "
+            "κ or a larger d"
         )
     return kappa / math.sqrt(dim)
 
@@ -122,8 +125,10 @@ class PowerClock(Clock):
     exponent: float
 
     def __post_init__(self) -> None:
-        if not self.exponent > 0:
-            raise ValueError(f"exponent = {self.exponent}; allowed: > 0")
+        if not 0 < self.exponent < math.inf:
+            raise ValueError(
+                f"exponent = {self.exponent}; allowed: > 0 and finite; remedy: 1 is the clock that changes nothing"
+            )
 
     def __call__(self, t: Tensor) -> Tensor:
         return t**self.exponent
@@ -143,8 +148,11 @@ class ResolutionClock(Clock):
     shift: float
 
     def __post_init__(self) -> None:
-        if not self.shift > 0:
-            raise ValueError(f"shift = {self.shift}; allowed: > 0")
+        if not 0 < self.shift < math.inf:
+            raise ValueError(
+                f"shift = {self.shift}; allowed: > 0 and finite; remedy: 1 is the clock that changes nothing; below and above "
+                "it are each other's inverse"
+            )
 
     def __call__(self, t: Tensor) -> Tensor:
         return self.shift * t / (1 + (self.shift - 1) * t)
@@ -187,8 +195,11 @@ class BetaClock(Clock):
     b: float = 0.6
 
     def __post_init__(self) -> None:
-        if not (self.a > 0 and self.b > 0):
-            raise ValueError(f"Beta({self.a}, {self.b}); allowed: both parameters > 0")
+        if not (0 < self.a < math.inf and 0 < self.b < math.inf):
+            raise ValueError(
+                f"Beta({self.a}, {self.b}); allowed: both parameters > 0 and finite; remedy: (1, 1) is the clock that "
+                "changes nothing"
+            )
 
     def __call__(self, t: Tensor) -> Tensor:
         return _BetaQuantile.apply(t, self.a, self.b)

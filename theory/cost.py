@@ -9,6 +9,7 @@ visits them.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,14 @@ def angle(variance: Any, noise_to_signal: Any, xp: Any = np) -> Any:
 def ddim_loss(variance: Any, left: Any, right: Any, xp: Any = np) -> Any:
     """Log-spread that one DDIM step loses against the exact flow: ½ log(1 + P(ς − ς')²/(P + ςς')²) ≥ 0 (claim C2)."""
     return xp.log(1 + variance * (left - right) ** 2 / (variance + left * right) ** 2) / 2
+
+
+def ddim_loss_in_log_levels(ratio: Any, middle: Any, xp: Any = np) -> Any:
+    """The same loss in log coordinates: ½ log(1 + sinh²(δ/2)/cosh²v) (claim C12).
+
+    `ratio` = δ = log(ς/ς'), half the step in λ; `middle` = v = log(√(ςς')/√P).
+    """
+    return xp.log(1 + (xp.sinh(ratio / 2) / xp.cosh(middle)) ** 2) / 2
 
 
 def angle_loss(step: Any, xp: Any = np) -> Any:
@@ -92,7 +101,7 @@ def constant_denoising_loss(ratio: Any, xp: Any = np) -> Any:
 
 
 def log_uniform_loss(step: Any, phase: Any, xp: Any = np) -> Any:
-    """h/4 − 2cos(2πφ/h)/sinh(π²/h): loss of all steps h in log ς, one level at √P·e^φ (claim C10-log).
+    """h/4 − 2cos(2πφ/h)/sinh(π²/h): loss of all the steps h in log ς, one level at √P·e^φ (claim C10-log).
 
     The second term is the first of a series in odd n; the next is e^{−3π²/h} small.
     """
@@ -133,21 +142,49 @@ def kl_weight(loss: Any, xp: Any = np) -> Any:
 
 
 def spread_losses(variances: Any, levels: Any) -> Array:
-    """e_k ≥ 0, the log-spread that DDIM over the levels (from noise to data) loses in each direction: shape of variances."""
+    """e_k ≥ 0 (K,), the log-spread that DDIM over the levels (from noise to data) loses in each direction."""
     variances, levels = np.asarray(variances, dtype=np.float64), np.asarray(levels, dtype=np.float64)
-    return np.array([ddim_loss(p, levels[:-1], levels[1:]).sum() for p in variances])
+    return np.asarray(ddim_loss(variances[:, None], levels[:-1], levels[1:]).sum(-1))
+
+
+def missing_spread(variances: Any, levels: Any) -> Array:
+    """|log(σ̂_k/√P_k)| (K,) after DDIM over the levels, noise first, from N(0, ς₀²): ½ log(1 + P/ς₀²) + Σ of the steps' losses.
+
+    A last level > 0 leaves its noise in: log-spread ½ log(1 + ς_N²/P) of the other sign. ς₀ may be ∞ (the step from there is
+    the prior mean, 0: the walk starts at ς₁) and is then dropped.
+    """
+    variances, levels = np.asarray(variances, dtype=np.float64), np.asarray(levels, dtype=np.float64)
+    if variances.ndim != 1 or levels.ndim != 1 or len(levels) < 2:
+        raise ValueError(
+            f"variances {variances.shape} and levels {levels.shape}; allowed: (K,) and (N + 1,) with N ≥ 1; remedy: [P] for "
+            "one direction, and the levels of all N steps with the last, 0, included"
+        )
+    levels = levels[1:] if np.isinf(levels[0]) else levels
+    start = np.log1p(variances / levels[0] ** 2) / 2
+    return np.abs(start + spread_losses(variances, levels) - np.log1p(levels[-1] ** 2 / variances) / 2)
 
 
 def _checked(variances: Any, weights: Any, noise_min: float, noise_max: float) -> tuple[Array, Array]:
     p, w = np.asarray(variances, dtype=np.float64), np.asarray(weights, dtype=np.float64)
     if p.ndim != 1 or p.shape != w.shape or not p.size:
-        raise ValueError(f"variances {p.shape} and weights {w.shape}; allowed: both (K,) with K ≥ 1; give one weight each")
+        raise ValueError(
+            f"variances {p.shape} and weights {w.shape}; allowed: both (K,) with K ≥ 1; remedy: give one weight for each "
+            "variance"
+        )
     if not (np.all(p > 0) and np.all(np.isfinite(p))):
-        raise ValueError(f"variances span [{p.min()}, {p.max()}]; allowed: 0 < P < ∞; leave out directions without variance")
+        raise ValueError(
+            f"variances span [{p.min()}, {p.max()}]; allowed: 0 < P < ∞; remedy: leave out directions without variance"
+        )
     if not (np.all(w >= 0) and np.all(np.isfinite(w)) and w.any()):
-        raise ValueError(f"weights span [{w.min()}, {w.max()}]; allowed: 0 ≤ w < ∞, not all 0")
+        raise ValueError(
+            f"weights span [{w.min()}, {w.max()}]; allowed: 0 ≤ w < ∞, not all 0; remedy: one weight each, e.g. 1, or the "
+            "multiplicities"
+        )
     if not 0 <= noise_min < noise_max < np.inf:
-        raise ValueError(f"levels from ς = {noise_max} to {noise_min}; allowed: 0 ≤ ς_min < ς_max < ∞")
+        raise ValueError(
+            f"levels from ς = {noise_max} to {noise_min}; allowed: 0 ≤ ς_min < ς_max < ∞; remedy: give ς_min first, and a "
+            "finite ς_max"
+        )
     return p[w > 0], w[w > 0]
 
 
@@ -175,8 +212,8 @@ def geodesic(variances: Any, weights: Any, noise_min: float, noise_max: float, s
 
     Optimal for Σ_k w_k e_k as N → ∞. Equal weights are one per feature, not per coordinate: pass multiplicities as weights.
     """
-    if steps < 1:
-        raise ValueError(f"steps N = {steps}; allowed: an integer ≥ 1")
+    if not isinstance(steps, numbers.Integral) or steps < 1:
+        raise ValueError(f"steps N = {steps!r}; allowed: an integer ≥ 1; remedy: one step goes from ς_max to ς_min at once")
     nodes, length = geodesic_arc(variances, weights, noise_min, noise_max)
     levels = np.interp(np.linspace(length[-1], 0.0, steps + 1), length, nodes)
     levels[0], levels[-1] = noise_max, noise_min
@@ -191,7 +228,9 @@ def consistent_weights(
     For an error Σ_k E_k(e_k), slope is its gradient; each E_k convex makes the fixed point the optimum as N → ∞. Returned
     with sum 1. Raises ArithmeticError when the iteration does not settle to 1e-10.
     """
-    weights = np.full(len(variances), 1 / len(variances))
+    if iterations < 1:
+        raise ValueError(f"iterations = {iterations}; allowed: an integer ≥ 1; remedy: the default, 200")
+    weights = np.full(len(variances), 1 / max(len(variances), 1))  # `geodesic` refuses none
     for _ in range(iterations):
         losses = spread_losses(variances, geodesic(variances, weights, noise_min, noise_max, steps))
         wanted = slope(losses)
@@ -200,7 +239,10 @@ def consistent_weights(
             return wanted
         weights = np.sqrt(weights * wanted)  # a direction that costs more draws steps to itself: damp in log
         weights = weights / weights.sum()
-    raise ArithmeticError(f"weights still move by {np.max(np.abs(wanted - weights)):.2g} after {iterations} iterations")
+    raise ArithmeticError(
+        f"weights still move by {np.max(np.abs(wanted - weights)):.2g} after {iterations} iterations; allowed: < 1e-10; "
+        "remedy: more iterations, or more steps N"
+    )
 
 
 def balance(variances: Any, weights: Any, before: Any, level: Any, after: Any) -> Any:

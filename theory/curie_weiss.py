@@ -107,7 +107,7 @@ def spontaneous_magnetisation(coupling: float) -> float:
     at small x, where m* ≈ √(3(J − 1)). Raises ValueError for J ≤ 0.
     """
     if not coupling > 0:
-        raise ValueError(f"coupling J = {coupling}; allowed: J > 0")
+        raise ValueError(f"coupling J = {coupling}; allowed: J > 0; remedy: a small J is close to independent spins")
     if coupling <= 1:
         return 0.0
     if coupling >= SATURATED:
@@ -136,13 +136,19 @@ class CurieWeiss(Law):
 
     def __post_init__(self) -> None:
         if self.dim < 1:
-            raise ValueError(f"dim = {self.dim}; allowed: an integer ≥ 1, the number of spins")
+            raise ValueError(
+                f"dim = {self.dim}; allowed: an integer ≥ 1, the number of spins; remedy: a dim of 10 or more has a visible "
+                "phase transition"
+            )
         if not 0 < self.coupling < math.inf:
-            raise ValueError(f"coupling = {self.coupling}; allowed: 0 < J < ∞; J → 0 is a product of independent spins")
+            raise ValueError(
+                f"coupling = {self.coupling}; allowed: 0 < J < ∞; remedy: J → 0 is a product of independent spins, J > 1 has "
+                "two modes"
+            )
         if not math.isfinite(self.field):
-            raise ValueError(f"field = {self.field}; allowed: a finite number; 0 is the symmetric law")
+            raise ValueError(f"field = {self.field}; allowed: a finite number; remedy: 0 is the symmetric law")
         if self.refine < 1:
-            raise ValueError(f"refine = {self.refine}; allowed: an integer ≥ 1; 1 is exact to rounding")
+            raise ValueError(f"refine = {self.refine}; allowed: an integer ≥ 1; remedy: 1 is exact to rounding")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -182,13 +188,6 @@ class CurieWeiss(Law):
     def spontaneous_magnetisation(self) -> float:
         """m* of this coupling, see `spontaneous_magnetisation`."""
         return spontaneous_magnetisation(self.coupling)
-
-    @property
-    def mode_weights(self) -> tuple[float, float]:
-        """Weights of the modes at +m* and −m* as d → ∞: e^{±hm*}/(2cosh hm*)."""
-        ratio = math.exp(-2 * abs(self.field) * self.spontaneous_magnetisation)
-        heavy, light = 1 / (1 + ratio), ratio / (1 + ratio)
-        return (heavy, light) if self.field >= 0 else (light, heavy)
 
     # The posterior mean
 
@@ -231,7 +230,9 @@ class CurieWeiss(Law):
         """x as (rows, d), signal and noise as (rows, 1), float64, checked."""
         check_state(self, x)
         if not torch.isfinite(x.detach().sum(-1)).all() and not torch.isfinite(x).all():
-            raise ValueError("x has a non-finite entry; allowed: finite numbers; check the sampler's step before this")
+            raise ValueError(
+                "x has a non-finite entry; allowed: finite numbers; remedy: look at the sampler's step before this"
+            )
         numbers = []
         for name, value in (("signal", signal), ("noise", noise)):
             number, shape = torch.as_tensor(value, dtype=torch.float64), (*x.shape[:-1], 1)
@@ -239,9 +240,15 @@ class CurieWeiss(Law):
                 have in (1, want) for have, want in zip(number.shape[::-1], shape[::-1], strict=False)
             )
             if not fits:
-                raise ValueError(f"{name} has shape {tuple(number.shape)}; allowed: a number, or {shape}, one per row")
+                raise ValueError(
+                    f"{name} has shape {tuple(number.shape)}; allowed: a number, or {shape}, one per row; remedy: {name}[..., "
+                    "None]"
+                )
             if not torch.isfinite(number).all() or (name == "noise" and (number < 0).any()):
-                raise ValueError(f"{name} = {value}; allowed: finite numbers{', noise ≥ 0' * (name == 'noise')}")
+                raise ValueError(
+                    f"{name} = {value}; allowed: finite numbers{', noise ≥ 0' * (name == 'noise')}; remedy: take it from a "
+                    "schedule at t in [0, 1]"
+                )
             numbers.append(number.expand(shape).reshape(-1, 1))
         return x.reshape(-1, self.dim), numbers[0], numbers[1]
 
@@ -354,7 +361,10 @@ class CurieWeiss(Law):
         """
         rows, signal, noise = self._rows(x, signal, noise)
         if (noise == 0).any():
-            raise ValueError("noise = 0; allowed: noise > 0; without noise the law has atoms at ±signal, no density")
+            raise ValueError(
+                "noise = 0; allowed: noise > 0; remedy: ask at a small noise; without any the law has atoms at ±signal, no "
+                "density"
+            )
         tilt = rows * (signal / noise) / noise
         points, interpolate = self._interpolation  # (points,), (points, nodes)
         nodes = self._quadrature.nodes

@@ -9,30 +9,72 @@ levels with unbounded support has λ(0) = +∞ and λ(1) = −∞, and a grid mu
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+def check_number(**values: Any) -> None:
+    """Raises TypeError, with its name, for a value that is not one real number; arrays and tensors of shape () are."""
+    for name, value in values.items():
+        if not (isinstance(value, numbers.Real) or (isinstance(value, np.ndarray | Tensor) and value.ndim == 0)):
+            raise TypeError(
+                f"{name} = {repr(value)[:60]}, {type(value).__name__}; allowed: a number; remedy: float(…) of what was meant"
+            )
+
+
 def log_snr_of(noise_to_signal: float) -> float:
     """λ = −2 log ς. Raises ValueError unless 0 < ς < ∞."""
+    check_number(noise_to_signal=noise_to_signal)
     if not 0 < noise_to_signal < math.inf:
-        raise ValueError(f"noise-to-signal ς = {noise_to_signal}; allowed: 0 < ς < ∞")
+        raise ValueError(
+            f"noise-to-signal ς = {noise_to_signal}; allowed: 0 < ς < ∞; remedy: cut the curve at a level above 0, e.g. 0.002"
+        )
     return -2 * math.log(noise_to_signal)
 
 
 def _check_range(log_snr_max: float, log_snr_min: float) -> None:
+    check_number(log_snr_max=log_snr_max, log_snr_min=log_snr_min)
     if not (math.isfinite(log_snr_max) and math.isfinite(log_snr_min) and log_snr_min < log_snr_max):
-        raise ValueError(f"λ runs from {log_snr_max} (data) to {log_snr_min} (noise); allowed: finite and decreasing")
+        raise ValueError(
+            f"λ runs from {log_snr_max} (data) to {log_snr_min} (noise); allowed: finite and decreasing; remedy: give the data "
+            "end first, and cut infinite ends"
+        )
 
 
-def _check_positive(**values: float) -> None:
+def check_positive(**values: float) -> None:
+    """Raises ValueError, with its name, for a value outside (0, ∞); TypeError for what is no number."""
+    check_number(**values)
     for name, value in values.items():
         if not 0 < value < math.inf:
-            raise ValueError(f"{name} = {value}; allowed: 0 < {name} < ∞")
+            raise ValueError(f"{name} = {value}; allowed: 0 < {name} < ∞; remedy: give a positive number")
+
+
+def check_finite(**values: float) -> None:
+    """Raises ValueError, with its name, for a value that is not finite; TypeError for what is no number."""
+    check_number(**values)
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} = {value}; allowed: finite; remedy: give a finite number")
+
+
+def _check_ends(ends: Callable[[], tuple[float, float]], curve: Curve) -> None:
+    """Raises ValueError where the curve's own quantity leaves (0, ∞) at an end, by over- or underflow of doubles."""
+    try:
+        inside = all(0 < end < math.inf for end in ends())
+    except (OverflowError, ZeroDivisionError):
+        inside = False
+    if not inside:
+        raise ValueError(
+            f"{curve} cannot be computed in double precision; allowed: parameters whose powers and exponentials are neither 0 "
+            "nor ∞; remedy: a shorter range of λ, or parameters nearer 1"
+        )
 
 
 class Curve(ABC):
@@ -77,10 +119,14 @@ class Tangent(Curve):
 
     def __post_init__(self) -> None:
         _check_range(self.log_snr_max, self.log_snr_min)
-        _check_positive(scale=self.scale)
+        check_positive(scale=self.scale)
+        _check_ends(self._tangents, self)
+
+    def _tangents(self) -> tuple[float, float]:
+        return math.exp(-self.log_snr_max / 2) / self.scale, math.exp(-self.log_snr_min / 2) / self.scale
 
     def __call__(self, t: Tensor) -> Tensor:
-        low, high = (math.exp(-x / 2) / self.scale for x in (self.log_snr_max, self.log_snr_min))
+        low, high = self._tangents()
         # θ and its complement to π/2 are interpolated separately: float32 would lose tan near π/2.
         angle = _lerp(math.atan(low), math.atan(high), t)
         complement = _lerp(math.atan(1 / low), math.atan(1 / high), t)
@@ -96,11 +142,15 @@ class Karras(Curve):
     exponent: float = 7.0
 
     def __post_init__(self) -> None:
-        _check_positive(exponent=self.exponent)
+        check_positive(exponent=self.exponent)
         _check_range(log_snr_of(self.noise_min), log_snr_of(self.noise_max))
+        _check_ends(self._roots, self)
+
+    def _roots(self) -> tuple[float, float]:
+        return self.noise_min ** (1 / self.exponent), self.noise_max ** (1 / self.exponent)
 
     def __call__(self, t: Tensor) -> Tensor:
-        root = _lerp(self.noise_min ** (1 / self.exponent), self.noise_max ** (1 / self.exponent), t)
+        root = _lerp(*self._roots(), t)
         return -2 * self.exponent * torch.log(root)
 
 
@@ -118,12 +168,16 @@ class Entropic(Curve):
 
     def __post_init__(self) -> None:
         _check_range(self.log_snr_max, self.log_snr_min)
-        _check_positive(scale=self.scale)
+        check_positive(scale=self.scale)
+        _check_ends(self._entropies, self)
+
+    def _entropies(self) -> tuple[float, float]:
+        """log(1 + c²e^λ) at the data and at the noise."""
+        square = self.scale**2
+        return math.log1p(square * math.exp(self.log_snr_max)), math.log1p(square * math.exp(self.log_snr_min))
 
     def __call__(self, t: Tensor) -> Tensor:
-        square = self.scale**2
-        high, low = (math.log1p(square * math.exp(x)) for x in (self.log_snr_max, self.log_snr_min))
-        return torch.log(torch.expm1(_lerp(high, low, t))) - math.log(square)
+        return torch.log(torch.expm1(_lerp(*self._entropies(), t))) - math.log(self.scale**2)
 
 
 @dataclass(frozen=True)
@@ -138,7 +192,8 @@ class NormalQuantile(Curve):
     std: float
 
     def __post_init__(self) -> None:
-        _check_positive(std=self.std)
+        check_finite(mean=self.mean)
+        check_positive(std=self.std)
 
     def __call__(self, t: Tensor) -> Tensor:
         return self.mean - self.std * torch.special.ndtri(t)
@@ -155,7 +210,8 @@ class LaplaceQuantile(Curve):
     scale: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_positive(scale=self.scale)
+        check_finite(location=self.location)
+        check_positive(scale=self.scale)
 
     def __call__(self, t: Tensor) -> Tensor:
         return self.location + self.scale * torch.where(t < 0.5, -torch.log(2 * t), torch.log(2 * (1 - t)))
@@ -183,6 +239,9 @@ class Offset(Curve):
     base: Curve
     shift: float
 
+    def __post_init__(self) -> None:
+        check_finite(shift=self.shift)
+
     def __call__(self, t: Tensor) -> Tensor:
         return self.base(t) + self.shift
 
@@ -203,8 +262,14 @@ class Tabulated(Curve):
 
     def __post_init__(self) -> None:
         nodes = self.nodes
+        if not isinstance(nodes, Tensor):
+            raise TypeError(
+                f"nodes of type {type(nodes).__name__}; allowed: a tensor (*batch, K) of log-SNR; remedy: torch.as_tensor(…)"
+            )
         if nodes.ndim < 1 or nodes.shape[-1] < 2:
-            raise ValueError(f"nodes of shape {tuple(nodes.shape)}; allowed: (*batch, K) with K ≥ 2")
+            raise ValueError(
+                f"nodes of shape {tuple(nodes.shape)}; allowed: (*batch, K) with K ≥ 2; remedy: give λ at both ends at least"
+            )
         if self.checked:
             return
         bad = ~torch.isfinite(nodes[..., 1:]) | ~torch.isfinite(nodes[..., :-1]) | (torch.diff(nodes) >= 0)
@@ -212,8 +277,8 @@ class Tabulated(Curve):
             *row, node = (int(i) for i in torch.nonzero(bad)[0])
             a, b = (nodes[(*row, node + k)].item() for k in (0, 1))
             raise ValueError(
-                f"log-SNR must be finite and strictly decreasing: row {tuple(row)}, nodes {node}, {node + 1} "
-                f"(t = {node / (nodes.shape[-1] - 1):.4g}) are {a}, {b}"
+                f"row {tuple(row)}, nodes {node}, {node + 1} (t = {node / (nodes.shape[-1] - 1):.4g}) have log-SNR {a}, {b}; "
+                "allowed: finite and strictly decreasing; remedy: order the levels from data to noise, and merge equal ones"
             )
 
     @property

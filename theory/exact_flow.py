@@ -28,6 +28,9 @@ def integrated(flow: Flow, x: Tensor, times: Sequence[float], tolerance: float =
         start = states[-1].numpy().ravel()
         path = solve_ivp(velocity, (left, right), start, "DOP853", rtol=tolerance, atol=tolerance * scale)
         if not path.success:
-            raise ArithmeticError(f"the flow could not be integrated from t = {left} to {right}: {path.message}")
+            raise ArithmeticError(
+                f"the flow could not be integrated from t = {left} to {right}: {path.message}; allowed: a finite velocity in "
+                "between; remedy: break at the schedule's kinks, or stop short of noise 0"
+            )
         states.append(torch.from_numpy(path.y[:, -1].copy()).reshape(x.shape))
     return states

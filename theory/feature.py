@@ -23,6 +23,7 @@ from theory.reduction import Line, across, lattice_kick, line_posterior, run, su
 TAIL = float(special.ndtr(-1.0))  # below the central 68.27 %
 COARSE, FINE = 42, 30  # points of the first bracket and of the two nested ones: an edge is known to 0.0003 in z
 REACH = 8.0  # standard deviations of z that are looked at: 1e-15 of the mass lies outside
+_PARTICLES = 512  # of a random method; `outcome` takes more
 _NODES, _MASS = (np.polynomial.legendre.leggauss(16) + np.array([[1.0], [0.0]])) / 2  # on [0, 1]
 
 Map = Callable[[Array], Array]  # z (rows, points) → final (y, root mean square of the complement): (2, rows, points)
@@ -101,7 +102,7 @@ def median_length(dim: Array) -> Array:
     )
 
 
-def outcome(program: Program, law: Line, features: Sequence[str] = FEATURES, particles: int = 512) -> Modes:
+def outcome(program: Program, law: Line, features: Sequence[str] = FEATURES, particles: int = _PARTICLES) -> Modes:
     """The features of the sampler's output, those asked for. `particles` matters for random methods only."""
     blank = np.full(law.centres.shape, np.nan)
     spread = np.abs(across(program, law.variances[:, 0]))[:, None] + 0 * law.centres
@@ -201,17 +202,20 @@ def errors(found: Modes, true: Modes, features: Sequence[str] = FEATURES) -> Arr
     return np.where(np.isnan(gaps), np.inf, gaps).max(-1)
 
 
-def wasserstein(program: Program, law: Line, particles: int = 512) -> Array:
+def wasserstein(program: Program, law: Line) -> Array:
     """W₂ between output and law, per coordinate in units of the spread: W₂/(σ√d), (rows,). Equal spreads only.
 
     Along the line exactly (quantile functions, cut where either changes its mode), across it √(d − 1)·|σ̂ − σ|.
     """
     if not law.equal_spreads:
-        raise ValueError("W₂ of unequal spreads: the complement's transport depends on the mode; allowed: equal spreads")
+        raise ValueError(
+            "spreads of the modes differ: the complement's transport depends on the mode; allowed: equal spreads; remedy: "
+            "read `outcome`, mode by mode, instead of W₂"
+        )
     variance = law.variances[:, 0]
     if program.uses(RANDOM):
-        y, _ = _particles(program, law, particles)
-        u = np.broadcast_to((np.arange(particles) + 0.5) / particles, y.shape)
+        y, _ = _particles(program, law, _PARTICLES)
+        u = np.broadcast_to((np.arange(_PARTICLES) + 0.5) / _PARTICLES, y.shape)
         square = ((y - quantile(law, u)) ** 2).mean(1)
     else:
         moves = final_map(program, law)

@@ -12,7 +12,6 @@ square never taken below the rounding noise 1/(12N²), so that a law is not pref
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ def ladder(
     `walks`: of the cases at `cap`, where the caller has them.
     """
     if cap < 4 or cap & (cap - 1):
-        raise ValueError(f"cap = {cap}; allowed: a power of 2 ≥ 4, the last rung of the ladder")
+        raise ValueError(f"cap = {cap}; allowed: a power of 2 ≥ 4, the last rung of the ladder; remedy: e.g. 1024")
     walks = walks_of(step, cases, cap) if walks is None else walks
     defined = np.array([w.fits(step) for w in walks])
     rungs = 2 ** np.arange(1, cap.bit_length())
@@ -142,10 +141,8 @@ def steps_needed(
     high, low = found.rungs[rung].astype(float), np.where(rung == 0, 0.0, found.rungs[rung] / 2)
     above, below = np.where(rung == 0, np.inf, found.error[each, rung - 1]), found.error[each, rung]
     stride = np.array([2 if case.schedule.kinks else 1 for case in cases])
-    for turn in itertools.count():
-        open_ = np.flatnonzero(reached & (high - low > stride))
-        if not len(open_):
-            return np.where(reached, high, np.nan)
+    turn = 0
+    while len(open_ := np.flatnonzero(reached & (high - low > stride))):
         guess = _between(low, high, above, below, epsilon, halve=turn >= 3)
         middle = np.clip(np.ceil(guess / stride) * stride, low + stride, high - stride)[open_]
         chosen = [cases[i] for i in open_.tolist()]
@@ -154,7 +151,8 @@ def steps_needed(
         fine = error <= epsilon
         high[open_], below[open_] = np.where(fine, middle, high[open_]), np.where(fine, error, below[open_])
         low[open_], above[open_] = np.where(fine, low[open_], middle), np.where(fine, above[open_], error)
-    raise AssertionError("unreachable")
+        turn += 1
+    return np.where(reached, high, np.nan)
 
 
 def _between(low: Array, high: Array, above: Array, below: Array, epsilon: float, halve: bool) -> Array:

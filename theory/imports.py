@@ -8,7 +8,8 @@ an import by a computed name (importlib) is invisible and has to be listed by ha
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +33,24 @@ def project_files(*modules: str, root: Path = ROOT) -> list[str]:
             waiting.append((name.rpartition(".")[0], name))
         waiting.extend((other, name) for other in _imports(found[name], name, root))
     return sorted(path.relative_to(root).as_posix() for path in found.values())
+
+
+def code_digest(files: Iterable[str], root: Path = ROOT) -> str:
+    """Hexadecimal digest of what these files do: of their syntax, so not of comments, docstrings and layout.
+
+    For rules whose results take long: as a parameter instead of the files as input, a comment does not make them anew. Another
+    version of Python may write the same syntax in another way.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        tree = ast.parse((root / file).read_text(encoding="utf-8"), filename=file)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+        digest.update(f"{file}\0{ast.dump(tree)}\0".encode())
+    return digest.hexdigest()
 
 
 @cache  # many experiments share most of theory; one process reads a file once

@@ -49,8 +49,8 @@ def against(value: Tensor, x: Tensor) -> Tensor:
     """`value`, one number per leading index of x, with trailing axes appended so that it broadcasts against x."""
     if value.shape != x.shape[: value.ndim]:
         raise ValueError(
-            f"one number per image has shape {tuple(value.shape)}; states of shape {tuple(x.shape)} need (), or a "
-            f"leading part of {tuple(x.shape)}"
+            f"one number per image has shape {tuple(value.shape)}, states {tuple(x.shape)}; allowed: (), or a leading part of "
+            "the states' shape; remedy: give one number for each state of the batch"
         )
     return value.reshape(value.shape + (1,) * (x.ndim - value.ndim))
 
@@ -60,11 +60,14 @@ def point(schedule: Schedule, t: Time, x: Tensor) -> Point:
     return Point(*(against(v, x) for v in (schedule.signal(t), schedule.noise(t), *schedule.rates(t))))
 
 
-def corrupt(data: Tensor, z: Tensor, schedule: Schedule, t: Time) -> Tensor:
-    """x = signal(t)·data + noise(t)·z; t is one time, or one per image. Raises ValueError when shapes differ."""
+def corrupt(data: Tensor, z: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+    """x = signal·data + noise·z; signal and noise are one number each, or one per image. Raises ValueError for shapes."""
     if data.shape != z.shape:
-        raise ValueError(f"data has shape {tuple(data.shape)} and noise {tuple(z.shape)}; they must be equal")
-    return against(schedule.signal(t), data) * data + against(schedule.noise(t), data) * z
+        raise ValueError(
+            f"data has shape {tuple(data.shape)} and noise {tuple(z.shape)}; allowed: equal shapes; "
+            "remedy: draw the noise with the data's shape"
+        )
+    return against(signal, data) * data + against(noise, data) * z
 
 
 def _data(kind: Kind, prediction: Tensor, x: Tensor, at: Point) -> Tensor:
@@ -98,9 +101,15 @@ def convert(prediction: Tensor, x: Tensor, at: Point, source: Kind, target: Kind
     """
     for kind in (source, target):
         if kind not in KINDS:
-            raise ValueError(f"prediction kind {kind!r}; allowed: {', '.join(KINDS)}")
+            raise ValueError(
+                f"prediction kind {kind!r}; allowed: {', '.join(KINDS)}; remedy: EDM's and Karras' networks predict data once "
+                "preconditioned"
+            )
     if prediction.shape != x.shape:
-        raise ValueError(f"prediction of shape {tuple(prediction.shape)} for states of shape {tuple(x.shape)}")
+        raise ValueError(
+            f"prediction of shape {tuple(prediction.shape)} for states of shape {tuple(x.shape)}; allowed: equal shapes; "
+            "remedy: pass the states that the prediction was made for"
+        )
     if source == target:
         return prediction
     match target:

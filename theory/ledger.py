@@ -116,6 +116,13 @@ def student_k(freedom: int, rows: int = 1) -> float:
     return float(student.ppf(1 - 0.025 / rows, freedom))
 
 
+def largest_score(count: int) -> float:
+    """What the largest of `count` deviations, in standard errors, stays below with probability 95 % or more (Bonferroni)."""
+    from scipy.special import ndtri  # as in `student_k`
+
+    return float(ndtri(1 - 0.025 / count))
+
+
 def write(rows: Iterable[Row], path: FilePath) -> None:
     """Write rows as JSON, whole or not at all. NaN becomes null and infinity the text "inf": JSON has neither."""
     listed = [

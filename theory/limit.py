@@ -20,6 +20,7 @@ prediction that those are measured against (of a law, only its constant m*).
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +30,23 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from theory import cost
 from theory.curie_weiss import spontaneous_magnetisation
 from theory.schedule import Schedule
 
 Array = np.ndarray
+
+
+def _check_modes(mean: float, weight: float) -> None:
+    if not 0 <= mean < math.inf:
+        raise ValueError(f"mean m = {mean}; allowed: 0 ≤ m < ∞; remedy: for modes the other way round, weight 1 − p")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight p = {weight}; allowed: 0 ≤ p ≤ 1; remedy: the share of mode +")
+
+
+def _check_steps(steps: int) -> None:
+    if not isinstance(steps, numbers.Integral) or steps < 1:
+        raise ValueError(f"steps N = {steps!r}; allowed: an integer ≥ 1; remedy: give the number of steps, not of nodes")
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,17 @@ class TwoModes:
     spread_along: float
     dim: float
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for weights, means, spreads or a dimension that no such law has."""
+        _check_modes(self.mean, self.weight)
+        for name, value in (("spread", self.spread), ("spread_along", self.spread_along)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} = {value}; allowed: 0 ≤ {name} < ∞; remedy: a standard deviation")
+        if not 0 < self.dim < math.inf:
+            raise ValueError(
+                f"dimension d = {self.dim}; allowed: 0 < d < ∞; remedy: the number of coordinates (as d → ∞: window_weight)"
+            )
+
     @classmethod
     def gaussian_mixture(cls, dim: float, weight: float, mean: float = 1.0, spread: float = 0.5) -> TwoModes:
         return cls(weight, mean, spread, spread, dim)
@@ -61,7 +86,9 @@ class TwoModes:
         """
         magnetisation = spontaneous_magnetisation(coupling)
         if magnetisation == 0:
-            raise ValueError(f"coupling J = {coupling}; allowed here: J > 1 (for J ≤ 1 the law has a single mode)")
+            raise ValueError(
+                f"coupling J = {coupling}; allowed: J > 1; remedy: for J ≤ 1 the law has a single mode, and no weights"
+            )
         variance = 1 - magnetisation**2
         along = variance / (1 - coupling * variance)
         weight = float(special.expit(2 * field * magnetisation))
@@ -72,7 +99,7 @@ class TwoModes:
 
 
 def total_variance(signal: Any, noise: Any, variance: Any) -> Any:
-    """Δ: the variance of the state inside a mode."""
+    """Δ = noise² + v·signal²: the variance of the state inside a mode."""
     return noise**2 + variance * signal**2
 
 
@@ -116,7 +143,16 @@ class EulerCoefficients:
 
 
 def euler_coefficients(schedule: Schedule, times: Tensor, variance: float) -> EulerCoefficients:
-    """A, B and Δ of the velocity in a direction of variance `variance` inside a mode (module docstring)."""
+    """A, B and Δ of the velocity in a direction of variance `variance` inside a mode (module docstring).
+
+    Raises ValueError unless the times are ≥ 2 and fall, and the variance is ≥ 0 and finite.
+    """
+    if times.ndim != 1 or len(times) < 2 or not bool((torch.diff(times) < 0).all()):
+        raise ValueError(
+            f"times of shape {tuple(times.shape)}; allowed: (N + 1,) with N ≥ 1, strictly decreasing; remedy: sampler.grid(N)"
+        )
+    if not 0 <= variance < math.inf:
+        raise ValueError(f"variance = {variance}; allowed: 0 ≤ variance < ∞; remedy: the square of a spread")
     left = times[:-1]
     signal, noise = (v.numpy() for v in (schedule.signal(left), schedule.noise(left)))
     signal_rate, noise_rate = (v.numpy() for v in schedule.rates(left))
@@ -162,14 +198,22 @@ def weight_plus(model: TwoModes, schedule: Schedule, times: Tensor) -> float:
 def sign_change(monotone: Callable[[Array], Array]) -> float:
     """The z in [−40, 40] where an increasing map changes sign; −∞ or ∞ when it is positive or negative on all of it.
 
-    Raises ArithmeticError when the map's sign falls somewhere at the resolution of the search.
+    Raises ArithmeticError when the map's sign falls somewhere at the resolution of the search, and when the map is NaN.
     """
     low, high = -40.0, 40.0
     for _ in range(5):
         z = np.linspace(low, high, 2001)
         y = monotone(z)
+        if np.isnan(y).any():
+            raise ArithmeticError(
+                f"the sampler's map along μ is NaN in z = {low} … {high}; allowed: numbers; remedy: coefficients and rates "
+                "must be finite at every left end (grid(N, start=0.999) where they are not at t = 1), the weight inside (0, 1)"
+            )
         if np.any(np.diff(np.sign(y)) < 0):
-            raise ArithmeticError("the sampler's map along μ is not monotone on this grid; take more steps")
+            raise ArithmeticError(
+                f"the sampler's map along μ falls somewhere in z = {low} … {high}; allowed: an increasing map; remedy: take "
+                "more steps"
+            )
         above = int(np.searchsorted(y > 0, True))
         if above in (0, len(z)):
             return -math.inf if above == 0 else math.inf
@@ -192,19 +236,26 @@ class Nodes:
 
 
 def window_nodes(steps: int, window: float) -> Nodes:
-    """VP near pure noise: signal √d·τ = κs on s ∈ [0, 1], noise 1 (both α forms). κ = `window`, y = u·x unscaled."""
+    """VP near pure noise: signal √d·τ = κs on s ∈ [0, 1], noise 1 (both α forms). κ = `window`, y = u·x unscaled.
+
+    Raises ValueError unless N ≥ 1 and 0 < κ < ∞.
+    """
+    _check_steps(steps)
+    if not 0 < window < math.inf:
+        raise ValueError(f"window κ = {window}; allowed: 0 < κ < ∞; remedy: the clock's κ, 3 for example")
     return Nodes(window * np.arange(steps) / steps, np.ones(steps), np.full(steps, window), np.zeros(steps), 1 / steps)
 
 
 def exploding_nodes(form: str, steps: int) -> Nodes:
     """VE as d → ∞, state u·x/√d: signal τ = k/N, noise 1 − τ ("linear") or √(1 − τ²) ("sqrt"). Raises ValueError otherwise."""
+    _check_steps(steps)
     share = np.arange(steps) / steps
     if form == "linear":
         return Nodes(share, 1 - share, np.ones(steps), -np.ones(steps), 1 / steps)
     if form == "sqrt":
         noise = np.sqrt((1 - share) * (1 + share))
         return Nodes(share, noise, np.ones(steps), -share / noise, 1 / steps)
-    raise ValueError(f"form = {form!r}; allowed: linear, sqrt")
+    raise ValueError(f"form = {form!r}; allowed: linear, sqrt; remedy: linear is α = 1 − τ, sqrt is √(1 − τ²)")
 
 
 def limit_map(nodes: Nodes, mean: float, bias: float, z: Array) -> Array:
@@ -215,9 +266,9 @@ def limit_map(nodes: Nodes, mean: float, bias: float, z: Array) -> Array:
     return y
 
 
-def log_odds(weight: Any, xp: Any = np) -> Any:
+def log_odds(weight: Any) -> Any:
     """The bias h = ½ log(p/(1 − p))."""
-    return (xp.log(weight) - xp.log(1 - weight)) / 2
+    return (np.log(weight) - np.log(1 - weight)) / 2
 
 
 def window_weight(steps: int, window: float, mean: float, weight: float) -> float:
@@ -225,12 +276,14 @@ def window_weight(steps: int, window: float, mean: float, weight: float) -> floa
 
     The clock spends N/2 steps there; constant denoising is a window without end, with N/√d steps per unit of κ.
     """
+    _check_modes(mean, weight)
     nodes, bias = window_nodes(steps, window), log_odds(weight)
     return float(special.ndtr(-sign_change(lambda z: bias + window * mean * limit_map(nodes, mean, bias, z))))
 
 
 def exploding_weight(form: str, steps: int, mean: float, weight: float) -> float:
     """p̂ of VE under constant denoising as d → ∞; with its clock, the same at half the steps."""
+    _check_modes(mean, weight)
     nodes, bias = exploding_nodes(form, steps), log_odds(weight)
     return float(special.ndtr(-sign_change(lambda z: limit_map(nodes, mean, bias, z))))
 
@@ -333,7 +386,7 @@ def window_tail(separation: Any, bias: Any, xp: Any = np) -> tuple[Any, Any]:
 
 def heun_gain(variance: Any, left: Any, right: Any) -> Any:
     """One step of Heun in ς multiplies x/signal by this across u."""
-    guess = (variance + left * right) / (variance + left**2)
+    guess = cost.ddim_multiplier(variance, left, right)
     return 1 + (right - left) / 2 * (left / (variance + left**2) + right / (variance + right**2) * guess)
 
 
@@ -357,8 +410,10 @@ def curie_weiss_mode(
 
     The law of one coordinate is N(0, noise(1)²) pushed through x ← x + Δt(p·x + q·tanh(y + c·x)), y the root of
     y = J·E tanh(y + c·x) on the side of `sign`. The first step, at signal = 0, sees the prior mean m*·tanh(h·m*).
-    Coefficients p = noise'/noise, q = signal' − p·signal.
+    Coefficients p = noise'/noise, q = signal' − p·signal. Raises ValueError for another sign than ±1.
     """
+    if sign not in (-1, 1):
+        raise ValueError(f"sign = {sign}; allowed: −1, 1; remedy: the side of the mode, 1 for the one with positive mean")
     z = np.linspace(-9.0, 9.0, nodes)
     density = np.exp(-0.5 * z**2)
     density /= density.sum()
@@ -403,7 +458,10 @@ def _field(coupling: float, shift: Array, density: Array, sign: int) -> float:
                 continue
         y -= sign * gap
         gap, slope = excess(y)
-    raise ArithmeticError(f"the mean field did not converge: |y − J·E tanh| = {abs(gap):.3g} after 10000 iterations")
+    raise ArithmeticError(
+        f"the mean field did not converge: |y − J·E tanh| = {abs(gap):.3g} after 10000 iterations; allowed: ≤ 1e-13; remedy: a "
+        "coupling further from 1, or more nodes"
+    )
 
 
 # ---- stochastic processes as interpolants: time change and scale ------------------------------------------------------

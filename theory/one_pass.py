@@ -197,7 +197,7 @@ def samples(
     Sample k starts from sample k of the stream, so the bits do not depend on `rows`. Raises ValueError unless rows ≥ 1.
     """
     if rows < 1:
-        raise ValueError(f"rows = {rows}; allowed: ≥ 1, the samples held in memory at a time")
+        raise ValueError(f"rows = {rows}; allowed: ≥ 1, the samples held in memory at a time; remedy: 1 holds least")
     for first in range(start, start + count, rows):
         z = stream.normal(min(rows, start + count - first), law.event_shape, first)
         yield last_state(law, schedule, z, times, step, in_place=True)

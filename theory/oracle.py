@@ -20,19 +20,6 @@ from theory import cost
 from theory.program import Array
 
 
-def missing_spread(variances: Sequence[float], levels: Array) -> Array:
-    """|log(σ̂_k/√P_k)| (K,) after DDIM over the levels, noise first, from N(0, ς₀²).
-
-    A last level > 0 leaves its noise in: log-spread ½ log(1 + ς_N²/P) of the other sign. ς₀ may be ∞ (the step from there is
-    the prior mean, 0: the walk starts at ς₁) and is then dropped.
-    """
-    levels = np.asarray(levels, dtype=np.float64)
-    levels = levels[1:] if np.isinf(levels[0]) else levels
-    p = np.asarray(variances, dtype=np.float64)
-    start = np.log1p(p / levels[0] ** 2) / 2
-    return np.abs(start + cost.spread_losses(p, levels) - np.log1p(levels[-1] ** 2 / p) / 2)
-
-
 @dataclass(frozen=True, eq=False)
 class Optimum:
     """Levels from noise to data, the weighted error, and the largest |dE/d log ς| left at the free ones."""
@@ -43,49 +30,32 @@ class Optimum:
 
 
 def free_grid(variances: Sequence[float], weights: Sequence[float], steps: int) -> Optimum:
-    """The best N levels ς₀ … ς_{N−1}, then 0: N steps, both ends chosen too."""
-    p = np.asarray(variances, dtype=np.float64)
-    beyond = 1e6 * float(np.sqrt(p.max()))  # the geodesic's table wants a finite end; the start of a search needs no more
-    return _best(p, np.asarray(weights, dtype=np.float64), (0.0, beyond), steps + 1, (np.inf, 0.0))
+    """The best N levels ς₀ … ς_{N−1}, then 0: N steps, both ends chosen too.
 
-
-def window_grid(
-    variances: Sequence[float], weights: Sequence[float], noise_min: float, noise_max: float, steps: int
-) -> Optimum:
-    """The best N − 1 inner levels between given ends; the error is that of the steps alone. N ≥ 2."""
-    p, w = np.asarray(variances, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-    return _best(p, w, (noise_min, noise_max), steps, (noise_max, noise_min))
-
-
-def _best(p: Array, w: Array, window: tuple[float, float], segments: int, ends: tuple[float, float]) -> Optimum:
-    """The best of several searches, started from geodesics of other weights too.
-
-    One start is not enough: a level that lies between two scales far apart serves neither, yet it sits in a valley with zero
-    gradient. The better grids have none there, and cross from one scale to the other in a single step.
+    The best of several searches, started from geodesics of other weights too: a level that lies between two scales far apart
+    serves neither, yet it sits in a valley with zero gradient. The better grids have none there, and cross from one scale to
+    the other in a single step. Raises ArithmeticError when a search ends above its start or with levels out of order.
     """
+    p, w = np.asarray(variances, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    beyond = 1e6 * float(np.sqrt(p.max()))  # the geodesic's table wants a finite end; the start of a search needs no more
     tilts = [w] + [w * np.where(np.arange(len(w)) == k, factor, 1.0) for k in range(len(w)) for factor in (2.0, 6.0)]
-    starts = (cost.geodesic(p, tilt, *window, segments)[1:-1] for tilt in tilts)
-    return min((_descend(p, w, start, *ends) for start in starts), key=lambda found: found.error)
+    starts = (cost.geodesic(p, tilt, 0.0, beyond, steps + 1)[1:-1] for tilt in tilts)
+    return min((_descend(p, w, start) for start in starts), key=lambda found: found.error)
 
 
-def _descend(p: Array, w: Array, start: Array, first: float, last: float) -> Optimum:
-    """Minimise over log ς of the inner levels by L-BFGS with the exact gradient `cost.balance`, from the geodesic."""
-
-    def levels_of(logs: Array) -> Array:
-        return np.concatenate([[] if np.isinf(first) else [first], np.exp(logs), [last]])
+def _descend(p: Array, w: Array, start: Array) -> Optimum:
+    """Minimise over log ς of the levels by L-BFGS with the exact gradient, `cost.balance` with ς = ∞ before the first."""
 
     def error(logs: Array) -> tuple[float, Array]:
-        inner, levels = np.exp(logs), levels_of(logs)
-        value = cost.spread_losses(p, levels)
-        if np.isinf(first):
-            value = value + np.log1p(p / levels[0] ** 2) / 2
-        before, after = np.concatenate([[first], inner[:-1]]), np.concatenate([inner[1:], [last]])
-        rate = np.zeros_like(inner)
+        levels = np.exp(logs)
+        before, after = np.concatenate([[np.inf], levels[:-1]]), np.append(levels[1:], 0.0)
+        rate = np.zeros_like(levels)
         for q, weight in zip(p, w, strict=True):
             with np.errstate(invalid="ignore"):
-                behind = np.where(np.isinf(before), 1 / inner, (before - inner) / (q + before * inner))
-            rate += weight * q / (q + inner**2) * ((inner - after) / (q + inner * after) - behind)
-        return float(w @ value), rate * inner
+                behind = np.where(np.isinf(before), 1 / levels, (before - levels) / (q + before * levels))
+            rate += weight * q / (q + levels**2) * ((levels - after) / (q + levels * after) - behind)
+        value = cost.spread_losses(p, np.append(levels, 0.0)) + np.log1p(p / levels[0] ** 2) / 2
+        return float(w @ value), rate * levels
 
     begin = np.log(start)
     # Between two scales far apart a level costs the same anywhere: the bounds keep a search from running off in such a valley.
@@ -94,9 +64,10 @@ def _descend(p: Array, w: Array, start: Array, first: float, last: float) -> Opt
     found = optimize.minimize(error, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     if not found.fun <= error(begin)[0] or not (np.diff(found.x) < 0).all():
         raise ArithmeticError(
-            f"the search for {len(start)} levels ended at {found.fun}, from {error(begin)[0]}, levels {np.exp(found.x)}"
+            f"the search for {len(start)} levels ended at {found.fun}, from {error(begin)[0]}, levels {np.exp(found.x)}; "
+            "allowed: falling levels, no more error than at the start; remedy: fewer steps, or scales less far apart"
         )
-    return Optimum(levels_of(found.x), float(found.fun), float(np.abs(found.jac).max()))
+    return Optimum(np.append(np.exp(found.x), 0.0), float(found.fun), float(np.abs(found.jac).max()))
 
 
 def decoupled_error(steps: int) -> float:

@@ -115,9 +115,9 @@ def schedules(power: Tensor, table: Rings, rule: Rule) -> Schedule:
     return VariancePreserving(Tabulated(log_snr(power, table, rule)))
 
 
-def of_images(x: Tensor, rule: Rule, taper: str | None = "hann") -> Schedule:
+def of_images(x: Tensor, rule: Rule) -> Schedule:
     """One schedule per image x (..., C, H, W): any number of channels, float32 or float64, any device."""
-    return schedules(rapsd(x, taper), rings(x.shape[-2], x.shape[-1], x.device), rule)
+    return schedules(rapsd(x, "hann"), rings(x.shape[-2], x.shape[-1], x.device), rule)
 
 
 def _geodesic(log_power: Tensor, count: Tensor, low: Tensor, high: Tensor, t: Tensor) -> Tensor:
@@ -240,8 +240,3 @@ def power_of(theta: Tensor, table: Rings, basis: Basis | None = None) -> Tensor:
         rest = rest + theta[..., position, None] * row
     inner = slice(1, table.nyquist + 1)
     return torch.cat([log_power[..., :1], log_power[..., inner] + rest, log_power[..., table.nyquist + 1 :]], -1).exp()
-
-
-def from_parameters(theta: Tensor, table: Rings, rule: Rule, basis: Basis | None = None) -> Schedule:
-    """One schedule per θ (..., 2 + J): what a network is conditioned on, or what p(θ | class) has drawn."""
-    return schedules(power_of(theta, table, basis), table, rule)

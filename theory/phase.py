@@ -3,9 +3,9 @@
 Paper A's time: τ runs from 0 (noise) to 1 (data), signal = τ, noise = s·α(τ). Two facts carry everything here.
 
 One flow. Along u = μ/|μ| the law is p N(c, v) + (1 − p) N(−c, v) (c = m√d). With Δ = noise² + v·signal², the state Y = y/√Δ
-and the level θ = signal·c/√Δ, the velocity of every schedule becomes dY/dθ = tanh(h + θY), h = ½ log(p/(1 − p)): the flow
-of p N(θ, 1) + (1 − p) N(−θ, 1). Hence p Φ(Y − θ) + (1 − p) Φ(Y + θ) = Φ(z) along a trajectory that starts at Y = z. So a phase
-is a range of θ: undecided at θ = O(1), frozen at θ → ∞.
+and the level θ = signal·c/√Δ, the velocity of every schedule (`limit.mode_velocity`) becomes dY/dθ = tanh(h + θY), h = ½ log(p/
+(1 − p)): the flow of p N(θ, 1) + (1 − p) N(−θ, 1). Hence p Φ(Y − θ) + (1 − p) Φ(Y + θ) = Φ(z) along a trajectory that starts
+at Y = z. So a phase is a range of θ: undecided at θ = O(1), frozen at θ → ∞.
 
 One limit. As d → ∞ each phase of each model is the flow of a biased coin ±c in Gaussian noise (`coin`): the modes
 ±m seen from far (high level), or the spins ±1 of Curie-Weiss in the field of the others (low level).
@@ -21,33 +21,18 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
+from theory.limit import total_variance
+
 Array = np.ndarray
 
 # ---- one flow ---------------------------------------------------------------------------------------------------------
 
 
-def total_variance(signal: Any, noise: Any, variance: Any) -> Any:
-    """Δ = noise² + v·signal²: variance of a state inside a mode."""
-    return noise**2 + variance * signal**2
-
-
-def velocity(
-    signal: Any, noise: Any, signal_rate: Any, noise_rate: Any, centre: Any, variance: Any, bias: Any, state: Any, xp: Any = np
-) -> Any:
-    """E[x' | x] along u: A y + B c tanh(h + signal·c·y/Δ), A = (noise·noise' + v·signal·signal')/Δ,
-    B = noise(noise·signal' − noise'·signal)/Δ.
-    """
-    total = total_variance(signal, noise, variance)
-    linear = (noise * noise_rate + variance * signal * signal_rate) / total
-    pull = noise * (noise * signal_rate - noise_rate * signal) / total
-    return linear * state + pull * centre * xp.tanh(bias + signal * centre * state / total)
-
-
 def coin(
     signal: Any, noise: Any, signal_rate: Any, noise_rate: Any, centre: Any, bias: Any, state: Any, xp: Any = np
 ) -> Any:  # fmt: skip
-    """E[x' | x] for the biased coin ±c of log-odds 2·bias in Gaussian noise:
-    (noise'/noise)·x + (signal' − noise'·signal/noise)·c·tanh(bias + signal·c·x/noise²), the limit v/noise² → 0 of `velocity`.
+    """E[x' | x] for the biased coin ±c of log-odds 2·bias in Gaussian noise, the limit v/noise² → 0 of `limit.mode_velocity`:
+    (noise'/noise)·x + (signal' − noise'·signal/noise)·c·tanh(bias + signal·c·x/noise²).
     """
     mean = centre * xp.tanh(bias + signal * centre * state / noise**2)
     return noise_rate / noise * state + (signal_rate - noise_rate * signal / noise) * mean
@@ -75,9 +60,14 @@ def state_at(weight: float, level: Any, z: Any) -> Array:
     """
     theta, start = np.broadcast_arrays(np.asarray(level, dtype=np.float64), np.asarray(z, dtype=np.float64))
     if not 0 < weight < 1:
-        raise ValueError(f"weight p = {weight}; allowed: 0 < p < 1; a single mode has no speciation")
+        raise ValueError(
+            f"weight p = {weight}; allowed: 0 < p < 1; remedy: a single mode (p = 0 or 1) has no speciation: leave it out"
+        )
     if not np.all(theta >= 0):
-        raise ValueError(f"level θ down to {np.min(theta)}; allowed: θ ≥ 0; signal and centre are taken as ≥ 0")
+        raise ValueError(
+            f"level θ down to {np.min(theta)}; allowed: θ ≥ 0; remedy: take signal and centre as ≥ 0, and the sign of the mode "
+            "from the weight"
+        )
     # Φ is resolved in its lower tail only: a start above 0 is seen from the other side.
     flip = np.where(start > 0, -1.0, 1.0)
     share, goal = np.where(start > 0, 1 - weight, weight), special.ndtr(flip * start)
@@ -136,7 +126,10 @@ def largest_bias(level: Any, xp: Any = np) -> Any:
 def speciation_level(bias: float) -> float:
     """θ_s(h) ≥ 1, the level at which the noisy law along u becomes bimodal: the inverse of `largest_bias`."""
     if not math.isfinite(bias):
-        raise ValueError(f"bias h = {bias}; allowed: a finite number, ½ log(p/(1 − p)) with 0 < p < 1")
+        raise ValueError(
+            f"bias h = {bias}; allowed: a finite number, ½ log(p/(1 − p)) with 0 < p < 1; remedy: a single mode has no "
+            "speciation: leave it out"
+        )
     if bias == 0:
         return 1.0
     upper = 2.0 + math.sqrt(2 * abs(bias))  # largest_bias > θ²/2 − … is beyond |h| there

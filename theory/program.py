@@ -52,7 +52,10 @@ class Walk:
     def every(self, stride: int) -> Walk:
         """The same schedule on every `stride`-th node; stride must divide N."""
         if self.steps % stride:
-            raise ValueError(f"stride {stride} of a grid of {self.steps} steps; allowed: a divisor")
+            raise ValueError(
+                f"stride = {stride} of a grid of {self.steps} steps; allowed: a divisor; remedy: a grid of a power of 2 has "
+                "many"
+            )
         return Walk(*(getattr(self, f.name)[::stride] for f in dataclasses.fields(self)))
 
     def fits(self, step: Step) -> bool:
@@ -205,6 +208,9 @@ def _probed(step: Step, listed: Sequence[Array], first: bool) -> tuple[Array, li
     memory = Memory() if first else Memory(1, before, _unit(rows, REMEMBERED))
     out, kept = step(Flow(known, probe), _unit(rows, STATE), left, right, memory)
     if kept is not None and not torch.equal(kept, _unit(rows, FIRST)):
-        raise ValueError(f"{step} remembers something else than its first posterior mean; allowed: that, or nothing")
+        raise ValueError(
+            f"{step} remembers something else than its first posterior mean; allowed: that, or nothing; remedy: walk it with "
+            "theory.sampler instead of compiling it"
+        )
     calls = [(x.numpy(), s[:, 0].numpy(), n[:, 0].numpy()) for x, s, n in probe.calls]
     return out.numpy(), calls

@@ -7,13 +7,15 @@ A claim module of `theory.claims` offers, in this order,
     DIFFERS    what our statement adds, narrows or contradicts
     REFUTES    optional: True when the steps establish that the source's claim does not hold under the stated conditions
     RESTS_ON   optional: what the statement needs and no step checks (a method cited, a limit argued in prose, a part that is
-               measured); such a row is at most "verified"
+               measured, another claim that rests on such); such a row is at most "verified". What is not listed: calculus and
+               finite sums, and a mean and a derivative exchanged where a step bounds the derivative
     FORMULAS   the functions (of `limit`, `bound`, `cost` or the module) whose every sign the argument depends on
     prove()    symbolic steps: the machine reduces a difference to 0 (`identity`), a limit to its value (`limit_is`), an
                inequality to a manifestly signed form (`positive`)
     certify()  optional: interval steps over whole ranges (`certain`), where symbols do not reach
     predict()  numbers from FORMULAS, by name
-    measure()  the same numbers from elsewhere: a sampler, a quadrature, an enumeration; no function that predict calls
+    measure()  the same numbers from elsewhere: a sampler, a quadrature, an enumeration; no function that predict calls, and
+               no number typed in
     MARGIN     one absolute tolerance per name, fixed before measuring
     draw()     optional: a figure
 

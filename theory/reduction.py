@@ -45,17 +45,21 @@ class Line:
         if not (self.weights.shape == shape == self.variances.shape and self.dim.shape == shape[:1] and len(shape) == 2):
             raise ValueError(
                 f"weights {self.weights.shape}, centres {shape}, variances {self.variances.shape}, dim {self.dim.shape}; "
-                "allowed: (rows, K) three times and (rows,)"
+                "allowed: (rows, K) three times and (rows,); remedy: Line.of or Line.two_modes for each law, then stack_lines"
             )
         if not (np.diff(self.centres) > 0).all():
-            raise ValueError(f"centres {self.centres.tolist()}; allowed: increasing in every row; sort the modes, merge equals")
+            raise ValueError(
+                f"centres {self.centres.tolist()}; allowed: increasing in every row; remedy: sort the modes and merge equals"
+            )
         if not ((self.variances > 0).all() and (self.weights > 0).all() and (self.dim > 1).all()):
             low = [float(part.min()) for part in (self.weights, self.variances, self.dim)]
             raise ValueError(
-                f"smallest weight, variance, d: {low}; allowed: weights > 0, variances > 0, d > 1; drop empty modes"
+                f"smallest weight, variance, d: {low}; allowed: weights > 0, variances > 0, d > 1; remedy: drop empty modes"
             )
         if not np.allclose(self.weights.sum(1), 1, rtol=0, atol=1e-9):
-            raise ValueError(f"weights sum to {self.weights.sum(1).tolist()}; allowed: 1 in every row; divide by their sum")
+            raise ValueError(
+                f"weights sum to {self.weights.sum(1).tolist()}; allowed: 1 in every row; remedy: divide by their sum"
+            )
 
     @classmethod
     def two_modes(cls, dim: float, weight: float, mean: float = 1.0, spread: float = 0.5) -> Line:
@@ -185,7 +189,7 @@ def run(program: Program, posterior: Posterior, x: Array, kick: Kick | None = No
     Raises ValueError for a program with fresh noise and no `kick`.
     """
     if program.uses(RANDOM) and kick is None:
-        raise ValueError("this method adds noise at every step; give a kick, e.g. lattice_kick()")
+        raise ValueError("kick = None for a method that adds noise at every step; allowed: a kick; remedy: lattice_kick()")
     if isinstance(posterior, Wave) and kick is None:
         return _waves(program, posterior, x)
     twice, remembers = program.uses(SECOND), program.uses(REMEMBERED)

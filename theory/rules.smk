@@ -34,6 +34,8 @@ for _module, _entry in EXPERIMENTS.items():
             f"{RESULTS}/benchmarks/{_package}/{_name}.tsv"
         threads: 1
         priority: _entry.get("priority", 0) # long ones first, so that no core waits for the last
+        resources:
+            **_entry.get("resources", {}),
         shell:
             "{PYTHON:q} -m theory.experiment {params.module} --settings {params.settings:q}"
             " --files {params.files:q} --seed {params.seed} --out {params.folder:q} > {log:q} 2>&1"

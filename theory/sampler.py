@@ -10,6 +10,7 @@ states what it does there.
 from __future__ import annotations
 
 import itertools
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from theory.curve import check_number
 from theory.interpolant import Point, against, velocity_coefficients
 from theory.schedule import Schedule, as_time
 from theory.stream import Noise, Stream
@@ -56,7 +58,8 @@ class Flow:
         if p.device.type == "cpu" and not bool((torch.isfinite(p) & torch.isfinite(q)).all()):
             raise ValueError(
                 f"the velocity of {self.schedule} is not finite at t = {t.tolist()}; allowed: times where noise > 0 and both "
-                "rates are finite; start the grid below 1, e.g. grid(N, start=0.999), or take a step without rates (DDIM)"
+                "rates are finite; remedy: start the grid below 1, e.g. grid(N, start=0.999), or take a step without rates "
+                "(DDIM)"
             )
         return p, q
 
@@ -90,8 +93,8 @@ class Flow:
         noise = self.at(as_time(1.0), z)[1]
         if noise.device.type == "cpu" and not bool(torch.isfinite(noise).all()):
             raise ValueError(
-                f"{self.schedule} has infinite noise at t = 1; allowed: a finite level; start the walk at some t < 1 from "
-                "noise(t)·z instead"
+                f"{self.schedule} has infinite noise at t = 1; allowed: a finite level; remedy: start the walk at some t < 1 "
+                "from noise(t)·z instead"
             )
         return noise * z
 
@@ -104,10 +107,14 @@ def grid(steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
 
     Raises ValueError unless N ≥ 1 and 0 ≤ stop < start ≤ 1.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps N = {steps!r}; allowed: an integer ≥ 1")
+    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1:
+        raise ValueError(f"steps N = {steps!r}; allowed: an integer ≥ 1; remedy: give the number of steps, not of nodes")
+    check_number(start=start, stop=stop)
     if not 0 <= stop < start <= 1:
-        raise ValueError(f"grid from t = {start} to {stop}; allowed: 0 ≤ stop < start ≤ 1")
+        raise ValueError(
+            f"grid from t = {start} to {stop}; allowed: 0 ≤ stop < start ≤ 1; remedy: t = 1 is noise, t = 0 data; a sampler "
+            "goes down"
+        )
     # Not torch.linspace: at N = 98, 196, 206 … its middle node is one bit off ½, where the clocks have their kink.
     index = torch.arange(steps + 1, dtype=torch.float64)
     nodes = (start * (steps - index) + stop * index) / steps
@@ -120,18 +127,27 @@ def check_grid(times: Tensor, schedule: Schedule, *, allow_kinks: bool = False) 
 
     `allow_kinks` waives the last condition, and only that.
     """
+    if not isinstance(times, Tensor):
+        raise TypeError(
+            f"grid of type {type(times).__name__}; allowed: a tensor (N + 1,); remedy: grid(N), or torch.as_tensor(…) of the "
+            "times"
+        )
     if times.ndim != 1 or len(times) < 2:
-        raise ValueError(f"grid of shape {tuple(times.shape)}; allowed: (N + 1,) with N ≥ 1 steps")
+        raise ValueError(f"grid of shape {tuple(times.shape)}; allowed: (N + 1,) with N ≥ 1 steps; remedy: grid(N)")
     as_time(times)
     rising = torch.nonzero(torch.diff(times) >= 0)
     if len(rising):
         k = int(rising[0])
-        raise ValueError(f"grid must decrease strictly: nodes {k}, {k + 1} are {times[k].item()}, {times[k + 1].item()}")
+        raise ValueError(
+            f"nodes {k}, {k + 1} of the grid are {times[k].item()}, {times[k + 1].item()}; allowed: strictly decreasing times; "
+            "remedy: order them from noise to data and merge equals"
+        )
     for kink in () if allow_kinks else schedule.kinks:
         if times[-1] < kink < times[0] and not bool((times == kink).any()):
             raise ValueError(
-                f"the schedule has a kink at t = {kink} and the grid of {len(times) - 1} steps no node there: use an even "
-                "number of steps, or add the node (`allow_kinks=True` walks the grid as it is)"
+                f"the schedule has a kink at t = {kink} and the grid of {len(times) - 1} steps no node there; allowed: a node "
+                "at every kink; remedy: use an even number of steps, or add the node (`allow_kinks=True` walks the grid as it "
+                "is)"
             )
 
 
@@ -260,8 +276,9 @@ class Ancestral(Step):
     order: float = 1
 
     def __post_init__(self) -> None:
+        check_number(gamma=self.gamma)
         if not 0 <= self.gamma <= 1:
-            raise ValueError(f"γ = {self.gamma}; allowed: 0 ≤ γ ≤ 1")
+            raise ValueError(f"γ = {self.gamma}; allowed: 0 ≤ γ ≤ 1; remedy: 0 adds no noise, 1 is ancestral sampling")
 
     def __call__(self, flow: Flow, x: Tensor, t: Tensor, s: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None]:
         (signal_t, noise_t), (signal_s, noise_s) = flow.at(t, x), flow.at(s, x)
@@ -285,8 +302,17 @@ def walk(flow: Flow, x: Tensor, times: Tensor, step: Step, *, allow_kinks: bool 
     """Yield (time, state) at every node of the grid, the start first; x is the state at times[0].
 
     The caller keeps what it wants: `last(walk(…))`, or `list(walk(…))` for the path. Raises ValueError, before any work, for a
-    bad grid (see `check_grid`; `allow_kinks` lets a grid miss a kink, for showing what that costs).
+    bad grid (see `check_grid`; `allow_kinks` lets a grid miss a kink, for showing what that costs), and TypeError for what is
+    no flow, no state or no step.
     """
+    for name, given, kind, remedy in (
+        ("flow", flow, Flow, "Flow(schedule, denoiser)"),
+        ("x", x, Tensor, "torch.as_tensor(x), e.g. flow.start(z)"),
+        ("step", step, Step, "an instance with its brackets, as Euler() or STEPS['Euler']()"),
+    ):
+        if not isinstance(given, kind):
+            found = given.__name__ if isinstance(given, type) else f"of type {type(given).__name__}"
+            raise TypeError(f"{name} is {found}; allowed: a {kind.__name__}; remedy: {remedy}")
     check_grid(times, flow.schedule, allow_kinks=allow_kinks)
     return _walk(flow, x, times, step)
 
@@ -306,7 +332,9 @@ def last(path: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     for _, state in path:  # noqa: B007  (only the last one is wanted)
         pass
     if state is None:
-        raise ValueError("an empty walk has no last state")
+        raise ValueError(
+            "the walk has no state; allowed: one state at least; remedy: pass walk(…) as it comes, not one already used up"
+        )
     return state
 
 

@@ -10,10 +10,11 @@ them all by name, with the defaults of their papers.
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,14 +25,40 @@ from theory import clock, curve, spectrum
 Time = float | Tensor
 
 
+def _floating(**values: Any) -> Tensor:
+    """One named value as a floating tensor: a floating tensor as it is, float64 for a number, a list or integers.
+
+    Raises TypeError, with its name, for what holds no real numbers.
+    """
+    ((name, value),) = values.items()
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            return value
+        if not value.is_complex():
+            return value.double()
+    else:
+        try:
+            if not np.iscomplexobj(value):  # of an array torch would drop the imaginary part
+                return torch.as_tensor(value, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):  # not a number, a ragged list
+            pass
+    raise TypeError(
+        f"{name} = {repr(value)[:60]}, {type(value).__name__}; allowed: a real number, or an array or tensor of them; remedy: "
+        "torch.as_tensor(…) of what was meant"
+    )
+
+
 def as_time(t: Time) -> Tensor:
-    """t as a floating tensor (float64 for a number). Raises ValueError outside [0, 1].
+    """t as a floating tensor (float64 for numbers and integers). Raises ValueError outside [0, 1], TypeError for no number.
 
     On an accelerator the check is left out: reading the bounds would stall the device in a training loop.
     """
-    time = torch.as_tensor(t, dtype=torch.float64 if not isinstance(t, Tensor) else None)
+    time = t if isinstance(t, Tensor) and t.is_floating_point() else _floating(t=t)  # the first on every step
     if time.device.type == "cpu" and not bool(((time >= 0) & (time <= 1)).all()):
-        raise ValueError(f"t outside [0, 1]: it spans [{time.min().item()}, {time.max().item()}]; t = 0 data, 1 noise")
+        raise ValueError(
+            f"t outside [0, 1]: it spans [{time.min().item()}, {time.max().item()}]; allowed: 0 (data) … 1 (noise); remedy: "
+            "divide step numbers by their count"
+        )
     return time
 
 
@@ -77,16 +104,16 @@ class Schedule(ABC):
     def time_at(self, log_snr: Time) -> Tensor:
         """The inverse of `log_snr`, by bisection to the last bit of t (2⁻¹⁰⁰ near t = 0).
 
-        Raises ValueError when a level lies outside [λ(1), λ(0)].
+        Raises ValueError when a level lies outside [λ(1), λ(0)], TypeError for what is no number.
         """
-        level = torch.as_tensor(log_snr, dtype=torch.float64 if not isinstance(log_snr, Tensor) else None)
+        level = _floating(log_snr=log_snr)
         shape = np.broadcast_shapes(level.shape, self.log_snr(torch.zeros_like(level)).shape)
         low, high = level.new_zeros(shape), level.new_ones(shape)
         top, bottom = self.log_snr(low), self.log_snr(high)
         if not bool(((level <= top) & (level >= bottom)).all()):  # NaN is outside too
             raise ValueError(
-                f"log-SNR between {level.min().item()} and {level.max().item()} asked for; this schedule has "
-                f"[{bottom.max().item()}, {top.min().item()}]"
+                f"log-SNR between {level.min().item()} and {level.max().item()} asked for; allowed: this schedule's, from "
+                f"{bottom.max().item()} to {top.min().item()}; remedy: clip the levels, or take a schedule that reaches them"
             )
         for _ in range(100):
             middle = (low + high) / 2
@@ -131,8 +158,12 @@ class VPSDE(Schedule):
     beta_max: float = 20.0
 
     def __post_init__(self) -> None:
+        curve.check_number(beta_min=self.beta_min, beta_max=self.beta_max)
         if not 0 < self.beta_min <= self.beta_max < math.inf:
-            raise ValueError(f"β from {self.beta_min} to {self.beta_max}; allowed: 0 < β_min ≤ β_max < ∞")
+            raise ValueError(
+                f"β from {self.beta_min} to {self.beta_max}; allowed: 0 < β_min ≤ β_max < ∞; remedy: 0.1 and 20 are the usual "
+                "ones"
+            )
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         log_signal = -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * self.beta_min * t
@@ -141,9 +172,17 @@ class VPSDE(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Improved DDPM (arXiv 2102.09672, equation 17): ᾱ = f(t)/f(0), f = cos²(((t + s)/(1 + s))π/2), without its β clip."""
+    """Improved DDPM (arXiv 2102.09672, equation 17): ᾱ = f(t)/f(0), f = cos²(((t + s)/(1 + s))π/2), without its β clip.
+
+    Needs 0 ≤ s ≤ 1e6: f would rise near the data for s < 0, and cos of an angle so near π/2 has lost its digits.
+    """
 
     offset: float = 0.008
+
+    def __post_init__(self) -> None:
+        curve.check_number(offset=self.offset)
+        if not 0 <= self.offset <= 1e6:
+            raise ValueError(f"offset s = {self.offset}; allowed: 0 ≤ s ≤ 1e6; remedy: 0.008 is the usual one")
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         unit = math.pi / 2 / (1 + self.offset)
@@ -155,15 +194,23 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Sigmoid(Schedule):
-    """Sigmoid schedule (arXiv 2212.11972): ᾱ = (σ(e/τ) − σ(u))/(σ(e/τ) − σ(s/τ)), u = (s + t(e − s))/τ. Needs s < e, τ > 0."""
+    """Sigmoid schedule (arXiv 2212.11972): ᾱ = (σ(e/τ) − σ(u))/(σ(e/τ) − σ(s/τ)), u = (s + t(e − s))/τ.
+
+    Needs s < e, 0 < τ < ∞, and both ends within ±400τ (cosh of more is no double).
+    """
 
     start: float = -3.0
     end: float = 3.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.start < self.end and self.temperature > 0):
-            raise ValueError(f"start {self.start}, end {self.end}, τ {self.temperature}; allowed: start < end and τ > 0")
+        curve.check_number(start=self.start, end=self.end, temperature=self.temperature)
+        reach = 400 * self.temperature
+        if not (0 < self.temperature < math.inf and -reach <= self.start < self.end <= reach):
+            raise ValueError(
+                f"start {self.start}, end {self.end}, τ {self.temperature}; allowed: start < end and τ > 0, with −400τ ≤ start "
+                "and end ≤ 400τ; remedy: −3, 3 and 1 are the usual ones"
+            )
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         start, end = self.start / self.temperature, self.end / self.temperature
@@ -186,8 +233,11 @@ class LipschitzOptimal(Schedule):
     variance: float = 100.0
 
     def __post_init__(self) -> None:
+        curve.check_number(variance=self.variance)
         if not (0 < self.variance < math.inf and self.variance != 1):
-            raise ValueError(f"variance M = {self.variance}; allowed: 0 < M < ∞, M ≠ 1 (at M = 1 every schedule is optimal)")
+            raise ValueError(
+                f"variance M = {self.variance}; allowed: 0 < M < ∞, M ≠ 1; remedy: at M = 1 every schedule is optimal, take any"
+            )
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         log_m = math.log(self.variance)
@@ -206,6 +256,9 @@ class VariancePreserving(Schedule):
 
     curve: curve.Curve
 
+    def __post_init__(self) -> None:
+        _check_curve(self.curve)
+
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         log_snr = self.curve(t)
         return torch.exp(0.5 * _log_sigmoid(log_snr)), torch.exp(0.5 * _log_sigmoid(-log_snr))
@@ -217,9 +270,20 @@ class VarianceExploding(Schedule):
 
     curve: curve.Curve
 
+    def __post_init__(self) -> None:
+        _check_curve(self.curve)
+
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         log_snr = self.curve(t)
         return torch.ones_like(log_snr), torch.exp(-0.5 * log_snr)
+
+
+def _check_curve(given: object) -> None:
+    if not callable(given):
+        raise TypeError(
+            f"curve of type {type(given).__name__}; allowed: a Curve, λ(t); remedy: one of theory.curve (for a schedule in "
+            "another gauge, Normalised)"
+        )
 
 
 def _log_sigmoid(x: Tensor) -> Tensor:
@@ -230,12 +294,25 @@ def _log_sigmoid(x: Tensor) -> Tensor:
 # ---- wrappers ---------------------------------------------------------------------------------------------------------
 
 
+def _check_base(base: object) -> None:
+    if not isinstance(base, Schedule):
+        raise TypeError(
+            f"base of type {type(base).__name__}; allowed: a Schedule; remedy: for a curve λ(t), "
+            "VariancePreserving(curve) is one"
+        )
+
+
 @dataclass(frozen=True)
 class Dilated(Schedule):
     """The base schedule read on another clock: coefficients at u(t)."""
 
     base: Schedule
     clock: clock.Clock
+
+    def __post_init__(self) -> None:
+        _check_base(self.base)
+        if not callable(self.clock):
+            raise TypeError(f"clock of type {type(self.clock).__name__}; allowed: a Clock; remedy: one of theory.clock")
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self.base.coefficients(self.clock(t))
@@ -254,8 +331,10 @@ class Scaled(Schedule):
     noise_scale: float
 
     def __post_init__(self) -> None:
+        _check_base(self.base)
+        curve.check_number(noise_scale=self.noise_scale)
         if not 0 < self.noise_scale < math.inf:
-            raise ValueError(f"noise_scale = {self.noise_scale}; allowed: 0 < noise_scale < ∞")
+            raise ValueError(f"noise_scale = {self.noise_scale}; allowed: 0 < noise_scale < ∞; remedy: 1 for VP, √d for VE")
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         signal, noise = self.base.coefficients(t)
@@ -280,8 +359,12 @@ class Normalised(Schedule):
     gauge: Gauge
 
     def __post_init__(self) -> None:
-        if self.gauge not in Gauge.__args__:  # type: ignore[attr-defined]
-            raise ValueError(f"gauge = {self.gauge!r}; allowed: {', '.join(Gauge.__args__)}")  # type: ignore[attr-defined]
+        _check_base(self.base)
+        allowed: tuple[str, ...] = Gauge.__args__  # type: ignore[attr-defined]
+        if self.gauge not in allowed:
+            raise ValueError(
+                f"gauge = {self.gauge!r}; allowed: {', '.join(allowed)}; remedy: any, none changes noise-to-signal"
+            )
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         signal, noise = self.base.coefficients(t)
@@ -301,6 +384,9 @@ class SubVariancePreserving(Schedule):
 
     base: Schedule
 
+    def __post_init__(self) -> None:
+        _check_base(self.base)
+
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         signal, noise = self.base.coefficients(t)
         return signal, noise**2
@@ -314,8 +400,14 @@ def shifted(base: Schedule, log_snr_shift: float, gauge: Gauge = "variance prese
     """λ + shift at every t, ends included, in the gauge asked for.
 
     Simple diffusion's resolution shift is 2 log(n_base/n) (arXiv 2301.11093); SD3's and Flux's timestep shift k on the
-    linear schedule is −2 log k in the linear gauge.
+    linear schedule is −2 log k in the linear gauge. Raises ValueError unless e^{−shift/2} is a double: |shift| ≤ 1400.
     """
+    curve.check_number(log_snr_shift=log_snr_shift)
+    if not -1400 <= log_snr_shift <= 1400:
+        raise ValueError(
+            f"log_snr_shift = {log_snr_shift}; allowed: −1400 … 1400, as far as e^{{−shift/2}} is a double; remedy: 0 shifts "
+            "nothing, and twice the resolution is −2 log 2"
+        )
     return Normalised(Scaled(base, math.exp(-log_snr_shift / 2)), gauge)
 
 
@@ -328,31 +420,62 @@ def truncated_cosine(log_snr_max: float = 15.0, log_snr_min: float = -15.0) -> S
 
 
 def shifted_cosine(resolution: int = 128, base_resolution: int = 64) -> Schedule:
-    """The truncated cosine moved by 2 log(base/n), clipped ends moved with it."""
+    """The truncated cosine moved by 2 log(base/n), clipped ends moved with it. Raises ValueError unless both are > 0."""
+    curve.check_positive(resolution=resolution, base_resolution=base_resolution)
     return shifted(truncated_cosine(), 2 * math.log(base_resolution / resolution))
 
 
 def interpolated_cosine(resolution: int = 256, base_at_data: int = 32, base_at_noise: int = 256) -> Schedule:
-    """Simple diffusion's blend of two shifted cosines: the low base rules at the data end (see `curve.Blend`)."""
+    """Simple diffusion's blend of two shifted cosines: the low base rules at the data end (see `curve.Blend`).
+
+    Raises ValueError unless all three are > 0, and for a base at noise so far above the one at data (23 times) that the blend
+    rises: its rate at t = ½ is −4w + 2 log(base_at_noise/base_at_data), w the range of the cosine's angle.
+    """
+    curve.check_positive(resolution=resolution, base_at_data=base_at_data, base_at_noise=base_at_noise)
+    most = math.exp(math.pi - 4 * math.atan(math.exp(-7.5)))
+    if not base_at_noise < most * base_at_data:
+        raise ValueError(
+            f"base_at_noise = {base_at_noise} over base_at_data = {base_at_data}; allowed: a ratio < {most:.4g}, where the "
+            "log-SNR falls at every t; remedy: bring the two bases nearer"
+        )
     cosine = curve.Tangent(1.0, 15.0, -15.0)
     at_data, at_noise = (curve.Offset(cosine, 2 * math.log(base / resolution)) for base in (base_at_data, base_at_noise))
     return VariancePreserving(curve.Blend(at_data, at_noise))
 
 
 def discrete_betas(betas: np.ndarray) -> Schedule:
-    """signal² = Π(1 − β_i): the i-th of n trained levels sits at t = i/(n − 1), log-SNR linear between."""
-    log_alpha_bar = np.cumsum(np.log1p(-np.asarray(betas, dtype=np.float64)))
+    """signal² = Π(1 − β_i): the i-th of n trained levels sits at t = i/(n − 1), log-SNR linear between.
+
+    betas (n,), n ≥ 2. Raises ValueError, naming the first bad one, unless 0 < β < 1; TypeError for what is no number.
+    """
+    betas = _floating(betas=betas).numpy(force=True).astype(np.float64)
+    if betas.ndim != 1 or len(betas) < 2:
+        raise ValueError(f"betas of shape {betas.shape}; allowed: (n,) with n ≥ 2; remedy: one β for each trained step")
+    bad = np.flatnonzero(~((betas > 0) & (betas < 1)))
+    if len(bad):
+        raise ValueError(
+            f"β_{bad[0]} = {betas[bad[0]]}; allowed: 0 < β < 1; remedy: clip them, as the cosine schedule's at 0.999, or check "
+            "that they are β and not ᾱ"
+        )
+    log_alpha_bar = np.cumsum(np.log1p(-betas))
     log_snr = log_alpha_bar - np.log(-np.expm1(log_alpha_bar))
     return VariancePreserving(curve.Tabulated(torch.from_numpy(log_snr), smooth=False))
 
 
+def _check_count(count: int) -> None:
+    if not isinstance(count, numbers.Integral) or count < 2:
+        raise ValueError(f"count = {count!r}; allowed: an integer ≥ 2; remedy: 1000 trained steps are the usual ones")
+
+
 def ddpm_linear(count: int = 1000) -> Schedule:
     """DDPM (arXiv 2006.11239): β from 1e-4 to .02, linear."""
+    _check_count(count)
     return discrete_betas(np.linspace(1e-4, 0.02, count))
 
 
 def scaled_linear(count: int = 1000) -> Schedule:
     """Latent diffusion (arXiv 2112.10752): √β linear from √.00085 to √.012."""
+    _check_count(count)
     return discrete_betas(np.linspace(math.sqrt(0.00085), math.sqrt(0.012), count) ** 2)
 
 
@@ -388,11 +511,15 @@ def sd3(shift: float = 3.0) -> Schedule:
 
 def logit_normal(mean: float = 0.0, std: float = 1.0) -> Schedule:
     """SD3's logit-normal training density as a schedule: its quantiles, in the linear gauge."""
+    curve.check_finite(mean=mean)
+    curve.check_positive(std=std)
     return Normalised(VariancePreserving(curve.NormalQuantile(-2 * mean, 2 * std)), "linear")
 
 
 def edm_training(mean: float = -1.2, std: float = 1.2) -> Schedule:
     """EDM's training density, log ς ~ N(−1.2, 1.2²), as a schedule: its quantiles."""
+    curve.check_finite(mean=mean)
+    curve.check_positive(std=std)
     return VarianceExploding(curve.NormalQuantile(-2 * mean, 2 * std))
 
 
@@ -422,8 +549,11 @@ AYS_LEVELS = {
 
 def ays(model: str = "sdxl") -> Schedule:
     """A published Align Your Steps table. Raises ValueError for an unknown model."""
-    if model not in AYS_LEVELS:
-        raise ValueError(f"model = {model!r}; allowed: {', '.join(AYS_LEVELS)}")
+    if not isinstance(model, str) or model not in AYS_LEVELS:
+        raise ValueError(
+            f"model = {model!r}; allowed: {', '.join(AYS_LEVELS)}; remedy: for other models tabulate their levels "
+            "(curve.Tabulated)"
+        )
     log_snr = -2 * torch.log(torch.tensor(AYS_LEVELS[model], dtype=torch.float64)).flip(0)
     return VarianceExploding(curve.Tabulated(log_snr, smooth=False))
 
@@ -434,6 +564,10 @@ def spectral(focus: float = 0.5, slope: float = 2.0, size: int = 64, variance: f
     focus 0 is frequency-focused, 1 power-focused, ½ mixed; `size` px a side, pixel variance `variance`, window for a relative
     variance error ε: see `spectrum.spectral_log_snr`. Per image, tabulate the curve of its own spectrum instead.
     """
+    curve.check_positive(variance=variance)
+    curve.check_number(slope=slope)
+    if not 0 <= slope < math.inf:
+        raise ValueError(f"slope = {slope}; allowed: 0 ≤ slope < ∞, of R ∝ f^−slope; remedy: natural images have about 2")
     table = spectrum.rings(size, size)
     power = torch.arange(len(table.count), dtype=torch.float64).clamp(min=1) ** -slope
     power = power * variance * table.count.sum() / (power * table.count).sum()
@@ -445,22 +579,42 @@ FORMS: dict[str, Schedule] = {"sqrt": SquareRoot(), "linear": Linear()}
 
 
 def _form(name: str) -> Schedule:
-    if name not in FORMS:
-        raise ValueError(f"form = {name!r}; allowed: {', '.join(FORMS)}")
+    if not isinstance(name, str) or name not in FORMS:
+        raise ValueError(f"form = {name!r}; allowed: {', '.join(FORMS)}; remedy: linear is α = 1 − τ, sqrt is √(1 − τ²)")
     return FORMS[name]
 
 
+def _check_dim(dim: float) -> None:
+    curve.check_number(dim=dim)
+    if not 0 < dim < math.inf:
+        raise ValueError(
+            f"dimension d = {dim}; allowed: 0 < d < ∞; remedy: the number of coordinates of the data (as d → ∞: theory.limit)"
+        )
+
+
 def variance_preserving_flow(form: Form = "sqrt", dim: float = 10_000, kappa: float | None = None) -> Schedule:
-    """Paper A's VP interpolant (noise variance 1), with its clock when κ is given, else constant denoising."""
+    """Paper A's VP interpolant (noise variance 1), with its clock when κ is given, else constant denoising.
+
+    Raises ValueError for an unknown form, and unless 0 < d < ∞ and 0 < κ < √d.
+    """
     base = _form(form)
-    return base if kappa is None else Dilated(base, clock.vp_clock(dim, kappa))
+    _check_dim(dim)
+    if kappa is None:
+        return base
+    curve.check_number(kappa=kappa)
+    return Dilated(base, clock.vp_clock(dim, kappa))
 
 
 def variance_exploding_flow(form: Form = "linear", dim: float = 10_000, kappa: float | None = None) -> Schedule:
-    """Paper A's VE interpolant (noise variance d), with its clock when κ is given, else constant denoising."""
+    """Paper A's VE interpolant (noise variance d), with its clock when κ is given, else constant denoising.
+
+    Raises ValueError as `variance_preserving_flow`.
+    """
+    _check_dim(dim)
     base = Scaled(_form(form), math.sqrt(dim))
     if kappa is None:
         return base
+    curve.check_number(kappa=kappa)
     return Dilated(base, clock.ve_linear_clock(dim, kappa) if form == "linear" else clock.VESquareRootClock(dim, kappa))
 
 

@@ -19,11 +19,14 @@ the tabulated curves below are a reconstruction.
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from theory.curve import check_number
 
 # Bytes of image per transform call, on a CPU per thread: half-spectra that stay in a core's cache make the FFT
 # itself faster than one call over the whole batch; an accelerator wants fewer, larger calls.
@@ -61,8 +64,10 @@ class Rings:
 @lru_cache(maxsize=64)
 def rings(height: int, width: int, device: torch.device | str = "cpu") -> Rings:
     """The ring convention of this module for an image of `height` × `width` pixels (each ≥ 2)."""
-    if min(height, width) < 2:
-        raise ValueError(f"image of {height} × {width} pixels; allowed: ≥ 2 pixels a side; crop or pad it first")
+    if not (isinstance(height, numbers.Integral) and isinstance(width, numbers.Integral)) or min(height, width) < 2:
+        raise ValueError(
+            f"image of {height} × {width} pixels; allowed: integers, ≥ 2 pixels a side; remedy: crop or pad it first"
+        )
     # |k|² = numerator/long_side² in integers: at a tie, |k| = f + ½, root and quotient then are exact
     common = math.gcd(height, width)
     long_side = max(height, width) // common
@@ -118,23 +123,26 @@ def rapsd(x: Tensor, window: str | None = None) -> Tensor:
     if not finite.all():
         first = int((~finite).nonzero()[0, 0])
         raise ValueError(
-            f"image {first} of {len(power)} (batch flattened) holds values that are not finite, or too large for "
-            f"{x.dtype}; allowed: finite values; drop that image or clean it"
+            f"image {first} of {len(power)} (batch flattened) holds values that are not finite, or too large for {x.dtype}; "
+            "allowed: finite values; remedy: drop that image or clean it"
         )
     return power.reshape(*batch_shape, len(table))
 
 
 def _check_images(x: Tensor, window: str | None) -> None:
     if not isinstance(x, Tensor):
-        raise TypeError(f"x is {type(x).__name__}; allowed: a torch tensor (..., C, H, W); use torch.as_tensor(x)")
+        raise TypeError(f"x is {type(x).__name__}; allowed: a torch tensor (..., C, H, W); remedy: torch.as_tensor(x)")
     if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"x has dtype {x.dtype}; allowed: float32, float64; use x.to(torch.float32)")
+        raise TypeError(f"x has dtype {x.dtype}; allowed: float32, float64; remedy: x.to(torch.float32)")
     if x.ndim < 3 or x.shape[-3] < 1:
         raise ValueError(
-            f"x has shape {tuple(x.shape)}; allowed: (..., C, H, W) with C ≥ 1; a single grey image is x[None], shape (1, H, W)"
+            f"x has shape {tuple(x.shape)}; allowed: (..., C, H, W) with C ≥ 1; remedy: a single grey image is x[None], shape "
+            "(1, H, W)"
         )
     if window not in (None, "hann"):
-        raise ValueError(f"window = {window!r}; allowed: None, 'hann'")
+        raise ValueError(
+            f"window = {window!r}; allowed: None, 'hann'; remedy: 'hann' for photographs, None for periodic fields"
+        )
 
 
 def _hann(height: int, width: int) -> Tensor:
@@ -172,28 +180,36 @@ def _log_power(power: Tensor, table: Rings, floor: float | None) -> Tensor:
     none. With `floor` it counts as `floor`, and so does every ring below it; without, it is an error.
     """
     if not isinstance(power, Tensor) or power.dtype not in (torch.float32, torch.float64):
-        raise TypeError("power must be a float32 or float64 tensor, as `rapsd` returns it")
+        raise TypeError(
+            f"power is {getattr(power, 'dtype', type(power).__name__)}; allowed: a float32 or float64 tensor; remedy: pass it "
+            "as `rapsd` returns it"
+        )
     if power.ndim < 1 or power.shape[-1] != len(table):
         raise ValueError(
-            f"power has shape {tuple(power.shape)}; allowed: (..., {len(table)}), the rings of a "
-            f"{table.shape[0]} × {table.shape[1]} image; pass the rings of the images it was computed from"
+            f"power has shape {tuple(power.shape)}; allowed: (..., {len(table)}), the rings of a {table.shape[0]} × "
+            f"{table.shape[1]} image; remedy: pass the rings of the images it was computed from"
         )
     flat = power.reshape(power.shape[:-1].numel(), len(table)).double()
     bad = ~(flat.isfinite() & (flat >= 0)).all(-1)
     if bad.any():
-        raise ValueError(f"power of image {int(bad.nonzero()[0, 0])} is negative or not finite; allowed: ≥ 0")
+        raise ValueError(
+            f"power of image {int(bad.nonzero()[0, 0])} is negative or not finite; allowed: 0 ≤ power < ∞; remedy: drop that "
+            "image, or measure it again with `rapsd`"
+        )
     used = flat[:, 1 : table.nyquist + 1]
     if floor is not None:
         if not (0 < floor < math.inf):
-            raise ValueError(f"floor = {floor}; allowed: finite and > 0, e.g. QUANTISATION_POWER for 8-bit images")
+            raise ValueError(
+                f"floor = {floor}; allowed: finite and > 0; remedy: QUANTISATION_POWER for 8-bit images, or None for no floor"
+            )
         return used.clamp(min=floor).log()
     rounding = 4 * torch.finfo(power.dtype).eps ** 2 * (flat * table.count).sum(-1, keepdim=True)
     empty = (used <= rounding).nonzero()
     if len(empty):
         image, ring = int(empty[0, 0]), int(empty[0, 1]) + 1
         raise ValueError(
-            f"image {image} (batch flattened) has no power in ring {ring}, as constant images have none: its log is "
-            "undefined; drop the image, or pass floor=, e.g. QUANTISATION_POWER for 8-bit images in [−1, 1]"
+            f"image {image} (batch flattened) has no power in ring {ring}, as constant images have none: its log is undefined; "
+            "allowed: power > 0; remedy: drop the image, or pass floor=, e.g. QUANTISATION_POWER for 8-bit images in [−1, 1]"
         )
     return used.log()
 
@@ -231,9 +247,12 @@ def fit_power_law(power: Tensor, table: Rings, floor: float | None = None, per_o
     All in float64. Raises ValueError for rings without power (see `floor`) and for sides below 6 pixels.
     """
     if table.nyquist < 3:
-        raise ValueError(f"image of {table.shape[0]} × {table.shape[1]} pixels; a slope and its error need ≥ 6 a side")
-    if per_octave < 1:
-        raise ValueError(f"per_octave = {per_octave}; allowed: an integer ≥ 1")
+        raise ValueError(
+            f"image of {table.shape[0]} × {table.shape[1]} pixels; allowed: ≥ 6 a side, for a slope and its error; remedy: "
+            "larger images"
+        )
+    if not isinstance(per_octave, numbers.Integral) or per_octave < 1:
+        raise ValueError(f"per_octave = {per_octave}; allowed: an integer ≥ 1; remedy: the default, 4")
     flat = _log_power(power, table, floor)
     membership = _bands(table.nyquist, per_octave).to(flat)  # (rings, bands), columns sum to 1
     x = (table.radius[1 : table.nyquist + 1].log()[:, None] * membership).sum(0)
@@ -316,19 +335,24 @@ def spectral_log_snr(power: Tensor, table: Rings, epsilon: float, focus: float =
     `power` must not increase over rings 1 … nyquist (`isotonic`). λ does not increase in t; where R is flat
     so is λ, and a spectrum flat throughout has no curve to stretch: λ is then linear in t.
     """
+    check_number(epsilon=epsilon, focus=focus, nodes=nodes)
     if not 0 < epsilon < 0.5:
-        raise ValueError(f"epsilon = {epsilon}; allowed: 0 < ε < ½, the relative error of variance at the extremes")
+        raise ValueError(
+            f"epsilon = {epsilon}; allowed: 0 < ε < ½, the relative error of variance at the extremes; remedy: 0.01 is usual"
+        )
     if not 0 <= focus <= 1:
-        raise ValueError(f"focus = {focus}; allowed: 0 (frequency) … 1 (power)")
-    if nodes < 2:
-        raise ValueError(f"nodes = {nodes}; allowed: ≥ 2, both ends")
+        raise ValueError(f"focus = {focus}; allowed: 0 (frequency) … 1 (power); remedy: ½ is the mixed shape")
+    if not isinstance(nodes, numbers.Integral) or nodes < 2:
+        raise ValueError(f"nodes = {nodes}; allowed: an integer ≥ 2, both ends; remedy: the default, 65")
     log_power = _log_power(power, table, None)
     rising = (log_power.diff(dim=-1) > 0).any(-1)
     if rising.any():
         image = int(rising.nonzero()[0, 0])
-        raise ValueError(f"spectrum {image} increases with frequency; allowed: non-increasing; use isotonic first")
+        raise ValueError(f"spectrum {image} increases with frequency; allowed: non-increasing; remedy: use isotonic first")
     if table.nyquist < 2:
-        raise ValueError(f"image of {table.shape[0]} × {table.shape[1]} pixels; a curve needs ≥ 4 pixels a side")
+        raise ValueError(
+            f"image of {table.shape[0]} × {table.shape[1]} pixels; allowed: ≥ 4 a side, for a curve; remedy: larger images"
+        )
     t = torch.linspace(0, 1, nodes, dtype=torch.float64, device=power.device)
     ramp = log_power[:, :1] - log_power[:, -1:]  # span of log R; 0 where flat
     unit = (log_power[:, :1] - log_power) / ramp.where(ramp > 0, 1)  # 0 at f = 1, 1 at nyquist; = stretched −log R

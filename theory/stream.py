@@ -40,18 +40,21 @@ class Stream:
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed = {self.seed!r}; allowed: an integer ≥ 0")
+            raise ValueError(f"seed = {self.seed!r}; allowed: an integer ≥ 0; remedy: 0 will do")
 
     def child(self, label: object) -> Stream:
         """The independent stream called `label` under this one. Raises ValueError for a label with the separator U+001F."""
         if "\x1f" in str(label):
-            raise ValueError(f"label {label!r}; allowed: text without the control character U+001F, which separates labels")
+            raise ValueError(
+                f"label {label!r}; allowed: text without the control character U+001F; remedy: leave it out, it separates "
+                "labels"
+            )
         return Stream(self.seed, (*self.path, str(label)))
 
     def generator(self, index: int) -> np.random.Generator:
         """The generator of sample `index`. Raises ValueError for a negative one."""
         if index < 0:
-            raise ValueError(f"sample index = {index}; allowed: ≥ 0")
+            raise ValueError(f"sample index = {index}; allowed: ≥ 0; remedy: count samples from 0")
         name = "\x1f".join((str(self.seed), *self.path)).encode()
         key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
         return np.random.Generator(np.random.Philox(key=np.array([key, index], dtype=np.uint64)))

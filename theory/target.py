@@ -47,9 +47,12 @@ def check_state(law: Law, x: Tensor) -> None:
     """Raises ValueError unless x is a float64 tensor of shape (…, *event_shape)."""
     shape = law.event_shape
     if tuple(x.shape[x.ndim - len(shape) :]) != shape:
-        raise ValueError(f"state of shape {tuple(x.shape)}; allowed: (…, {', '.join(map(str, shape))})")
+        raise ValueError(
+            f"state of shape {tuple(x.shape)}; allowed: (…, {', '.join(map(str, shape))}); remedy: reshape it, or build the "
+            "law in the state's dimension"
+        )
     if x.dtype != torch.float64:
-        raise ValueError(f"state of dtype {x.dtype}; laws are exact in torch.float64: cast with x.double()")
+        raise ValueError(f"state of dtype {x.dtype}; allowed: torch.float64, in which laws are exact; remedy: x.double()")
 
 
 def _level(value: Level) -> Tensor:
@@ -78,11 +81,16 @@ def _weighted_sum(weight: Tensor, values: Tensor) -> Tensor:
     return row_sum(weight * values)[..., None]
 
 
-def _positive(values: Tensor, name: str, allowed: str = "0 < value < ∞") -> None:
-    bad = ~((values > 0) & torch.isfinite(values))
+def _refuse(bad: Tensor, values: Tensor, name: str, allowed: str, remedy: str) -> None:
+    """Raises ValueError naming the first bad entry, if there is one."""
     if bad.any():
         index = tuple(int(i) for i in torch.nonzero(bad)[0])
-        raise ValueError(f"{name}{list(index)} = {values[index].item()}; allowed: {allowed}")
+        raise ValueError(f"{name}{list(index)} = {values[index].item()}; allowed: {allowed}; remedy: {remedy}")
+
+
+def _positive(values: Tensor, name: str) -> None:
+    bad = ~((values > 0) & torch.isfinite(values))
+    _refuse(bad, values, name, "0 < value < ∞", "drop the entry, or give it a small positive value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +106,25 @@ class Gaussian(Law):
     def __post_init__(self) -> None:
         variance = self.variance
         if variance.ndim != 1 or len(variance) < 1:
-            raise ValueError(f"variance of shape {tuple(variance.shape)}; allowed: (d,) with d ≥ 1")
+            raise ValueError(
+                f"variance of shape {tuple(variance.shape)}; allowed: (d,) with d ≥ 1; remedy: Gaussian.isotropic(d, variance) "
+                "for equal variances"
+            )
         for tensor, name in ((variance, "variance"), (self.mean, "mean")):
             if tensor is not None and tensor.dtype != torch.float64:
-                raise ValueError(f"{name} of dtype {tensor.dtype}; allowed: torch.float64: cast with .double()")
+                raise ValueError(f"{name} of dtype {tensor.dtype}; allowed: torch.float64; remedy: {name}.double()")
         bad = ~((variance >= 0) & torch.isfinite(variance))
         if bad.any():
             index = int(torch.nonzero(bad)[0])
-            raise ValueError(f"variance[{index}] = {variance[index].item()}; allowed: 0 ≤ variance < ∞")
+            raise ValueError(
+                f"variance[{index}] = {variance[index].item()}; allowed: 0 ≤ variance < ∞; remedy: 0 for a direction without "
+                "variance"
+            )
         if self.mean is not None and self.mean.shape != variance.shape:
-            raise ValueError(f"mean of shape {tuple(self.mean.shape)}; variance has {tuple(variance.shape)}")
+            raise ValueError(
+                f"mean of shape {tuple(self.mean.shape)}; allowed: {tuple(variance.shape)}, the variance's; remedy: "
+                "mean.expand(len(variance))"
+            )
 
     @classmethod
     def isotropic(cls, dim: int, variance: float) -> Gaussian:
@@ -154,19 +171,24 @@ class GaussianMixture(Law):
     def __post_init__(self) -> None:
         weights, means, variances = self.weights, self.means, self.variances
         if weights.ndim != 1 or means.ndim != 2 or len(means) != len(weights) or means.shape[1] < 1:
-            raise ValueError(f"weights {tuple(weights.shape)} and means {tuple(means.shape)}; allowed: (K,) and (K, d), d ≥ 1")
+            raise ValueError(
+                f"weights {tuple(weights.shape)} and means {tuple(means.shape)}; allowed: (K,) and (K, d), d ≥ 1; remedy: one "
+                "row of means for each weight"
+            )
         if variances.shape not in (torch.Size((len(means), 1)), means.shape):
-            raise ValueError(f"variances of shape {tuple(variances.shape)}; allowed: ({len(means)}, 1) or {tuple(means.shape)}")
+            raise ValueError(
+                f"variances of shape {tuple(variances.shape)}; allowed: ({len(means)}, 1) or {tuple(means.shape)}; remedy: "
+                "variances[:, None] for one number per mode"
+            )
         for tensor, name in ((weights, "weights"), (means, "means"), (variances, "variances")):
             if tensor.dtype != torch.float64:
-                raise ValueError(f"{name} of dtype {tensor.dtype}; allowed: torch.float64")
+                raise ValueError(f"{name} of dtype {tensor.dtype}; allowed: torch.float64; remedy: {name}.double()")
         if not (weights >= 0).all() or not abs(weights.sum().item() - 1) <= 1e-9:
             raise ValueError(
-                f"weights {weights.tolist()} sum to {weights.sum().item()}; allowed: each ≥ 0 and a sum of 1; "
-                "divide them by their sum"
+                f"weights {weights.tolist()} sum to {weights.sum().item()}; allowed: each ≥ 0 and a sum of 1; remedy: divide "
+                "them by their sum"
             )
-        if not torch.isfinite(means).all():
-            raise ValueError("means contain a value that is not finite")
+        _refuse(~torch.isfinite(means), means, "means", "finite numbers", "drop that mode, or see where its mean is made")
         _positive(variances, "variances")
 
     @classmethod
@@ -176,11 +198,13 @@ class GaussianMixture(Law):
         Raises ValueError unless 0 < weight < 1, spread > 0 and dim ≥ 1.
         """
         if not 0 < weight < 1:
-            raise ValueError(f"weight p = {weight}; allowed: 0 < p < 1")
+            raise ValueError(f"weight p = {weight}; allowed: 0 < p < 1; remedy: for a single mode take Gaussian")
         if not 0 < spread < math.inf:
-            raise ValueError(f"spread σ = {spread}; allowed: 0 < σ < ∞")
+            raise ValueError(f"spread σ = {spread}; allowed: 0 < σ < ∞; remedy: a small σ is close to two points")
         if not (isinstance(dim, int) and dim >= 1):
-            raise ValueError(f"dim = {dim!r}; allowed: an integer ≥ 1")
+            raise ValueError(
+                f"dim = {dim!r}; allowed: an integer ≥ 1; remedy: for d beyond memory use theory.limit or theory.reduction"
+            )
         centre = torch.full((1,), mean, dtype=torch.float64)
         return cls(
             torch.tensor([weight, 1 - weight], dtype=torch.float64),
@@ -270,13 +294,17 @@ class SpectralMixture(Law):
 
     def __post_init__(self) -> None:
         if self.spectra.ndim != 3:
-            raise ValueError(f"spectra of shape {tuple(self.spectra.shape)}; allowed: (K, H, W)")
+            raise ValueError(
+                f"spectra of shape {tuple(self.spectra.shape)}; allowed: (K, H, W); remedy: spectra[None] for a single one"
+            )
         if self.channels < 1:
-            raise ValueError(f"channels = {self.channels}; allowed: ≥ 1")
+            raise ValueError(f"channels = {self.channels}; allowed: ≥ 1; remedy: 1 for grey images, 3 for colour")
         _positive(self.spectra, "spectra")
         mirrored = torch.roll(self.spectra.flip(-2, -1), (1, 1), dims=(-2, -1))
         if not torch.allclose(self.spectra, mirrored, rtol=1e-12, atol=0.0):
-            raise ValueError("spectra must satisfy P(k) = P(−k): a real field has no other; symmetrise them")
+            raise ValueError(
+                "spectra with P(k) ≠ P(−k), which no real field has; allowed: P(k) = P(−k); remedy: take the mean of the two"
+            )
         self._mixture  # noqa: B018  (its own checks: weights, shapes)
 
     @classmethod

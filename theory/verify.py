@@ -1,4 +1,4 @@
-"""Run the claims of `theory.claims`: proofs, certificates, witnesses, verdicts, and mutations of the formulas they rest on.
+"""Run the claims of `theory.claims`: proofs, certificates, witnesses, verdicts.
 
 A row is proved when its symbolic steps and its witness go through, certified when interval steps are among them, verified when
 it rests on numbers alone or on something its module names in RESTS_ON and no step checks, refuted when its steps establish that
@@ -8,18 +8,16 @@ keep that honest:
  * the witness (`measure`) may share no project function with `predict` or `prove`, except the definitions both speak about:
    checked by walking the calls (`shared_code`);
  * tolerances are constants of the module; a claim without a witness, or without a margin for one of its numbers, is refused;
- * every sign of every formula is changed, one at a time, and the row must turn red (`mutants`, `python -m theory mutate`).
+ * every sign of every formula is changed, one at a time, and the row must turn red (`theory.mutate`).
 """
 
 from __future__ import annotations
 
 import ast
-import csv
 import gc
 import hashlib
 import importlib
 import inspect
-import io
 import json
 import math
 import multiprocessing
@@ -28,8 +26,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -66,9 +63,15 @@ def claim_modules() -> dict[str, ModuleType]:
         lacking = [name for name in ("CLAIM", "PAPER", "DIFFERS", "FORMULAS", "prove", "predict", "measure", "MARGIN") if
                    not hasattr(module, name)]  # fmt: skip
         if lacking:
-            raise ValueError(f"{info.name} lacks {', '.join(lacking)}; see theory/proof.py for what a claim module offers")
+            raise ValueError(
+                f"{info.name} lacks {', '.join(lacking)}; allowed: modules with every name of theory/proof.py; remedy: write "
+                "it there"
+            )
         if module.CLAIM.id in found:
-            raise ValueError(f"claim id {module.CLAIM.id!r} in {info.name} and in {found[module.CLAIM.id].__name__}")
+            raise ValueError(
+                f"claim id {module.CLAIM.id!r} in {info.name} and in {found[module.CLAIM.id].__name__}; allowed: one module "
+                "per id; remedy: rename one of them"
+            )
         found[module.CLAIM.id] = module
     return dict(sorted(found.items(), key=lambda item: natural(item[0])))
 
@@ -107,12 +110,15 @@ def witness_steps(module: ModuleType, measured: Numbers) -> tuple[list[Step], fl
     if not predicted or set(predicted) != set(measured) or set(predicted) != set(module.MARGIN):
         raise ValueError(
             f"{module.__name__}: predict has {sorted(predicted)}, measure {sorted(measured)}, MARGIN {sorted(module.MARGIN)}; "
-            "allowed: the same names in all three, at least one"
+            "allowed: the same names in all three, at least one; remedy: give each number all three, or drop it"
         )
     steps, worst = [], 0.0
     for name, value in predicted.items():
         if value.shape != measured[name].shape:
-            raise ValueError(f"{module.__name__}: {name} has shape {value.shape} predicted, {measured[name].shape} measured")
+            raise ValueError(
+                f"{module.__name__}: {name} has shape {value.shape} predicted, {measured[name].shape} measured; allowed: equal "
+                "shapes; remedy: measure the cases that predict lists"
+            )
         error = float(np.max(np.abs(value - measured[name]))) if value.size else math.nan
         passed = error <= module.MARGIN[name]  # False for NaN
         worst = max(worst, error / module.MARGIN[name]) if not math.isnan(error) else math.nan
@@ -166,10 +172,10 @@ def _verify_by_id(name: str) -> Outcome:
 
 def verify_all(names: Iterable[str], processes: int = 2) -> Iterator[Outcome]:
     """Judge claims side by side, in forked processes; outcomes in the order of `names`."""
-    yield from _side_by_side(_verify_by_id, names, processes)
+    yield from side_by_side(_verify_by_id, names, processes)
 
 
-def _side_by_side(work: Callable[[Any], Any], tasks: Iterable[Any], processes: int) -> Iterator[Any]:
+def side_by_side(work: Callable[[Any], Any], tasks: Iterable[Any], processes: int) -> Iterator[Any]:
     """work(task) for every task, in order, each in a process of its own: no claim sees what another left in sympy's caches."""
     tasks = list(tasks)
     if len(tasks) > 1:  # forward-mode derivatives import it at their first call: once here, not in every process
@@ -220,138 +226,6 @@ def _resolve(node: ast.AST, namespace: dict[str, Any]) -> Any:
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         return getattr(namespace.get(node.value.id), node.attr, None)
     return None
-
-
-# ---- mutations --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One changed sign: which formula of which claim, where, and what became of the row."""
-
-    claim: str
-    formula: str
-    change: str
-    caught: bool = False
-    by: str = ""
-
-
-class _Flip(ast.NodeTransformer):
-    """Change sign number `target` of a function: + ↔ −, or a unary minus deleted. Docstrings and indices have none."""
-
-    def __init__(self, target: int) -> None:
-        self.target, self.seen, self.change = target, 0, ""
-
-    def _chosen(self) -> bool:
-        self.seen += 1
-        return self.seen - 1 == self.target
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        return node  # x[:-1] is not a sign of the formula
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.op, ast.Add | ast.Sub) and self._chosen():
-            before = ast.unparse(node)
-            node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
-            self.change = f"{before}  →  {ast.unparse(node)}"
-        return node
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.op, ast.USub) and self._chosen():
-            self.change = f"{ast.unparse(node)}  →  {ast.unparse(node.operand)}"
-            return node.operand
-        return node
-
-
-def mutated_sources(function: FunctionType) -> Iterator[tuple[str, str]]:
-    """(change, source) for every sign of the function."""
-    source = textwrap.dedent(inspect.getsource(function))
-    target = 0
-    while True:
-        tree = ast.parse(source)
-        flip = _Flip(target)
-        body = tree.body[0]
-        assert isinstance(body, ast.FunctionDef)
-        body.body = [flip.visit(statement) for statement in body.body]
-        if not flip.change:
-            return
-        yield flip.change, ast.unparse(ast.fix_missing_locations(tree))
-        target += 1
-
-
-@contextmanager
-def _replaced(function: FunctionType, source: str) -> Iterator[None]:
-    """The project with `function` replaced by `source`, wherever a module holds it."""
-    home = sys.modules[function.__module__]
-    namespace: dict[str, Any] = {}
-    exec(compile(source, f"<mutant of {function.__qualname__}>", "exec"), vars(home), namespace)
-    holders = [
-        (m, n)
-        for m in list(sys.modules.values())
-        if (m.__name__ or "").startswith("theory")
-        for n, v in list(vars(m).items())
-        if v is function
-    ]
-    for module, name in holders:
-        setattr(module, name, namespace[function.__name__])
-    try:
-        yield
-    finally:
-        for module, name in holders:
-            setattr(module, name, function)
-
-
-def mutants(module: ModuleType, verified: Numbers | None = None) -> Iterator[Mutant]:
-    """Change every sign of the claim's formulas; a mutant is caught when the witness or the argument no longer goes through.
-
-    The witness is asked first (its measured numbers do not depend on the formula, so they are made once), the proof then.
-    `verified`: the numbers measured by a run of the same code in which the claim went through (`read_witnesses`); without
-    them the claim is measured and argued here. Raises ValueError when a claim lists no formula with a sign, or does not pass
-    unchanged.
-    """
-    measured = numbers(module.measure()) if verified is None else verified
-    argument = argument_steps(module) if verified is None else []
-    if not all(step.passed for step in [*witness_steps(module, measured)[0], *argument]):
-        raise ValueError(f"{module.CLAIM.id} does not pass unchanged; a mutation test of it would mean nothing")
-    count = 0
-    for function in module.FORMULAS:
-        for change, source in mutated_sources(function):
-            count += 1
-            with _replaced(function, source):
-                caught, by = _caught(module, measured)
-            yield Mutant(module.CLAIM.id, f"{function.__module__}.{function.__qualname__}", change, caught, by)
-    if not count:
-        raise ValueError(f"{module.CLAIM.id}: FORMULAS has no sign to change; list the functions the argument rests on")
-
-
-def _caught(module: ModuleType, measured: Numbers) -> tuple[bool, str]:
-    attempts: tuple[tuple[str, Callable[[], list[Step]]], ...] = (
-        ("witness", lambda: witness_steps(module, measured)[0]),
-        ("argument", lambda: argument_steps(module)),
-    )
-    for by, attempt in attempts:
-        try:
-            failed = [step for step in attempt() if not step.passed]
-        except Exception as error:
-            return True, f"{by}: {type(error).__name__}"
-        if failed:
-            return True, f"{by}: {failed[0].says}"
-    return False, ""
-
-
-def _mutants_by_id(task: tuple[str, Numbers | None]) -> list[Mutant]:
-    torch.set_num_threads(1)
-    name, verified = task
-    return list(mutants(claim_modules()[name], verified))
-
-
-def mutate_all(
-    names: Iterable[str], processes: int = 2, verified: Mapping[str, Numbers] | None = None
-) -> Iterator[list[Mutant]]:
-    """The mutants of each claim, side by side, in the order of `names`; `verified`: what was measured, by claim."""
-    yield from _side_by_side(_mutants_by_id, [(name, verified[name] if verified else None) for name in names], processes)
 
 
 # ---- files ------------------------------------------------------------------------------------------------------------
@@ -410,23 +284,28 @@ def read_witnesses(path: Path, names: Sequence[str]) -> dict[str, Numbers]:
     did not go through.
     """
     modules = claim_modules()
-    remedy = "remedy: python -m theory verify --out DIR, with the claims to be mutated"
+    remedy = "python -m theory verify --out DIR, with the claims to be mutated"
     try:
         left = json.loads(path.read_text(encoding="utf-8"))
         code, claims = left["code"], left["claims"]
         found = {name: (claims[name]["passed"], numbers(claims[name]["measured"])) for name in names if name in claims}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not what verify leaves ({type(error).__name__}: {error}); {remedy}") from error
+        raise ValueError(
+            f"{path} is not what verify leaves ({type(error).__name__}: {error}); allowed: its witness.json; remedy: {remedy}"
+        ) from error
     if code != _code():
-        raise ValueError(f"{path} was left by other code than this; allowed: the same files of theory/; {remedy}")
+        raise ValueError(f"{path} was left by other code than this; allowed: the same files of theory/; remedy: {remedy}")
     for name in names:
         if name not in found:
-            raise ValueError(f"{path} lacks claim {name}; it has {', '.join(claims) or 'none'}; {remedy}")
+            raise ValueError(f"{path} lacks claim {name}; allowed: {', '.join(claims) or 'none'}; remedy: {remedy}")
         passed, measured = found[name]
         if not passed:
-            raise ValueError(f"{name} does not pass unchanged, as {path} says; a mutation test of it would mean nothing")
-        if set(measured) != set(modules[name].MARGIN):
-            raise ValueError(f"{path} has {sorted(measured)} of {name}; allowed: {sorted(modules[name].MARGIN)}; {remedy}")
+            raise ValueError(
+                f"{name} does not pass unchanged, as {path} says: a mutation test of it would mean nothing; allowed: claims "
+                f"that pass; remedy: python -m theory verify {name} names the step"
+            )
+        if set(measured) != (wanted := set(modules[name].MARGIN)):
+            raise ValueError(f"{path} has {sorted(measured)} of {name}; allowed: {sorted(wanted)}; remedy: {remedy}")
     return {name: measured for name, (_, measured) in found.items()}
 
 
@@ -436,15 +315,6 @@ def _code() -> str:
     for file in project_files("theory.__main__", *(module.__name__ for module in claim_modules().values())):
         digest.update(f"{file}\0".encode() + (ROOT / file).read_bytes())
     return digest.hexdigest()
-
-
-def as_csv(mutants_found: Iterable[Mutant]) -> str:
-    """The list of mutations: claim, formula, change, caught, by."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [field.name for field in fields(Mutant)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(mutant) for mutant in mutants_found)
-    return out.getvalue()
 
 
 def write_figures(modules: Iterable[ModuleType], folder: Path) -> list[Path]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def device_named(name: str) -> torch.device:
-    """auto: CUDA if it is there. Raises ValueError for a device that is not."""
+def device_named(name: str, graphs: bool = False) -> torch.device:
+    """auto: CUDA if it is there. Raises ValueError for a device that is not, or that has no CUDA graphs if it needs them."""
     import torch  # seconds that --help need not
 
     from imagenet import distributed
@@ -20,6 +20,10 @@ def device_named(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = distributed.device_of(name, int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cpu" and name != "cpu":  # torch takes any number for the one there is
+        raise ValueError(f"device = {name!r}; allowed: auto, cpu, cuda, cuda:N; remedy: --device cpu")
+    if graphs and device.type != "cuda":
+        raise ValueError(f"--graphs on device = {device}; allowed: cuda, cuda:N; remedy: leave --graphs out")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
@@ -35,7 +39,7 @@ def refusal(error: BaseException) -> click.ClickException:
 
 def too_large(error: BaseException, what: str, remedy: str) -> click.ClickException:
     """Memory that was not enough as one line. Raises `error` itself if it is of another kind."""
-    from imagenet.trainer import out_of_memory  # torch's kinds of error; seconds that --help need not
+    from imagenet.failures import out_of_memory  # torch's kinds of error; seconds that --help need not
 
     if not out_of_memory(error):
         raise error

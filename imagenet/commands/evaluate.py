@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +13,7 @@ import torch
 import xarray as xr
 
 from imagenet import evaluate, quality
+from imagenet.checkpoint import found_in
 from imagenet.commands import device_named, refusal, too_large
 from imagenet.commands import reference as reference_command
 from imagenet.denoiser import Guidance
@@ -23,6 +25,7 @@ from theory import record
 from theory.sampler import STEPS
 
 ROWS = 6  # images of the sheet of samples
+AGAIN = 75  # the exit code of `train`: --max-minutes were over, the same command continues
 
 
 def _whole_numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
@@ -40,9 +43,16 @@ def _samplers(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ..
     return names
 
 
+def _minutes(_: click.Context, __: click.Parameter, minutes: float | None) -> float | None:
+    if minutes is not None and not minutes > 0:  # NaN too, which a click.FloatRange lets pass
+        raise click.BadParameter(f"{minutes}; allowed: > 0; remedy: leave it out for no limit")
+    return minutes
+
+
 @click.command("evaluate")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="pack of the training images: the reference")
+@click.option("--other-data", is_flag=True, help="--data are meant to be other images than the training's; table.md says so")
 @reference_command.options
 @click.option("--out", "folder", default="evaluation", show_default=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
@@ -62,17 +72,20 @@ def _samplers(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ..
 @click.option("--labels", default="balanced", show_default=True, type=click.Choice(get_args(Labels)))
 @click.option("--theta", default="as trained", show_default=True, type=click.Choice(get_args(Theta)))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--max-minutes", type=float, help="begin no point after that; the same command goes on")
+@click.option(
+    "--max-minutes", type=float, callback=_minutes, help=f"begin no point after that, and exit with code {AGAIN} if any is left"
+)
 @click.option("--ema/--no-ema", default=True, show_default=True, help="averaged weights")
 @click.option(
     "--pictures/--no-pictures", "drawn", default=True, show_default=True, help="samples.svg, quality.svg, spectra.svg"
 )
 @click.option("--bfloat16", is_flag=True, help="matrix products of the network in bfloat16")
 @click.option("--compile", "compiled", is_flag=True, help="the network, by torch.compile")
-@click.option("--graphs", is_flag=True, help="forward passes as CUDA graphs")
+@click.option("--graphs", is_flag=True, help="forward passes as CUDA graphs, on CUDA only")
 def command(
     checkpoint: Path,
     data: Path,
+    other_data: bool,
     held_out: Path | None,
     folder: Path,
     cache: Path | None,
@@ -100,7 +113,7 @@ def command(
     """Draw from CHECKPOINT at every budget of evaluations and compare with the training images.
 
     Writes measured.nc, table.md, samples.svg and, where matplotlib is installed, quality.svg and spectra.svg. A journal keeps
-    each finished point: the same command goes on where it was stopped.
+    each finished point: the same command goes on where it was stopped. Exit code 75: time is over, and points are left.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
@@ -108,22 +121,28 @@ def command(
         request = Request(
             gamma=gamma, guidance=Guidance(guidance, *interval), labels=labels, theta=theta, batch=batch, seed=seed
         )
-        place = device_named(device)
+        place = device_named(device, graphs)
         pictures = Pictures.of(open_packed(data))
         outside = None if held_out is None else Pictures.of(open_packed(held_out))
-        chosen = seen_by(extractors, pictures, place, cache or folder)
+        trained_on = found_in(checkpoint)[0].data
         autocast = torch.bfloat16 if bfloat16 else None
         generator = load_generator(checkpoint, ema=ema, device=place, autocast=autocast, compiled=compiled, graphs=graphs)
         generator.check(request)
-        _same_data(generator, pictures, data)
+        _same_data(generator, trained_on, pictures, data, other_data)
         source = Source(generator, request)
+        evaluate.check(source, settings)
+        chosen = seen_by(extractors, pictures, place, cache or folder)
+        evaluate.check(source, settings, chosen)
         known = reference(
             pictures, chosen, images, held_out=outside, batch=batch, limit=reference_images, device=place, cache=cache or folder
         )
         found = evaluate.sweep(source, known, chosen, settings, folder / "journal.jsonl", device=place, max_minutes=max_minutes)
         kept = {**evaluate.settings_of(settings), "request": request.plain(), "extractors": [one.identity for one in chosen]}
+        if trained_on != pictures.fingerprint:
+            kept["trained_on"] = trained_on
         evaluate.save(found, folder / "measured.nc", kept, seed)
-        record.atomic_text(folder / "table.md", quality.table(found))
+        told = quality.table(found) + _of_other_data(trained_on, pictures, data)
+        record.atomic_text(folder / "table.md", told)
         if drawn:
             record.atomic_text(folder / "samples.svg", _sheet(source, samplers[0], budgets, pictures.class_names))
     except (ValueError, OSError, ImportError) as error:
@@ -133,16 +152,32 @@ def command(
     if drawn:
         _draw(found, samplers[0], folder)
     done, asked = found.attrs["points_done"], found.attrs["points_asked"]
-    click.echo(quality.table(found) + f"\n{done} of {asked} points are finished. Written to {folder}.")
+    click.echo(told + f"\n{done} of {asked} points are finished. Written to {folder}.")
+    if done < asked:
+        click.echo(f"time is over; {done} of {asked} points are finished; the same command continues from there", err=True)
+        sys.exit(AGAIN)
 
 
-def _same_data(generator: Generator, pictures: Pictures, data: Path) -> None:
+def _of_other_data(trained_on: str, pictures: Pictures, data: Path) -> str:
+    """A line for the table, where the reference is not what the network was trained on."""
+    if trained_on == pictures.fingerprint:
+        return ""
+    prints = f"fingerprint {pictures.fingerprint[:16]}, not {trained_on[:16]}"
+    return f"\nOther data: what is called training images here are those of {data} ({prints}), not the network's own.\n"
+
+
+def _same_data(generator: Generator, trained_on: str, pictures: Pictures, data: Path, other_data: bool) -> None:
     """Before the reference is made, which may take long."""
     mine = (generator.knowledge.size, tuple(generator.knowledge.class_names))
     if mine != (pictures.size, pictures.class_names):
         raise ValueError(
             f"the network draws {mine[0]} px of {len(mine[1])} classes, {data} has {pictures.size} px of "
             f"{len(pictures.class_names)} classes; allowed: the data set it was trained on; remedy: give that pack"
+        )
+    if trained_on != pictures.fingerprint and not other_data:
+        raise ValueError(
+            f"the network was trained on data of fingerprint {trained_on[:16]}, that of {data} is {pictures.fingerprint[:16]}; "
+            "allowed: the data set it was trained on; remedy: give that pack, or --other-data if other images are meant"
         )
 
 

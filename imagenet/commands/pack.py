@@ -7,10 +7,14 @@ import time
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from imagenet.commands import refusal, too_large
 from imagenet.data import TOLERANCE
 from imagenet.pack import Options, pack, renew_spectra
+from imagenet.packed import read_meta
+
+OF_SPECTRA = ("folder", "taper", "seed", "spectra")  # what --spectra depends on; the seed is that of the mixtures' fit
 
 
 @click.command("pack")
@@ -29,7 +33,9 @@ from imagenet.pack import Options, pack, renew_spectra
 @click.option("--upsample", is_flag=True, help="take images smaller than size")
 @click.option("--tolerance", default=TOLERANCE, show_default=True, help="share of images that may be broken")
 @click.option("--spectra", is_flag=True, help="only compute the spectra of the pack at --out anew")
+@click.pass_context
 def command(
+    context: click.Context,
     source: str,
     size: int,
     folder: Path,
@@ -53,6 +59,8 @@ def command(
     side = patch if patch is not None else max(size, min(4 * size, 128))
     began = time.monotonic()
     try:
+        if spectra:
+            _require_none_but(context, OF_SPECTRA)
         options = Options(
             split=split,
             held_out=held_out,
@@ -71,4 +79,25 @@ def command(
     click.echo(
         f"{folder}: {len(packed)} images of {packed.size} px in {len(packed.class_names)} classes, "
         f"{packed.images.nbytes / 1e6:.1f} MB, {time.monotonic() - began:.1f} s, fingerprint {packed.fingerprint}"
+        f"{_left_out(folder)}"
     )
+
+
+def _left_out(folder: Path) -> str:
+    """How many images are not in the pack, if any."""
+    broken = read_meta(folder).get("broken", 0)
+    return f"; {broken} broken or too small, left out: see {folder / 'broken.json'}" if broken else ""
+
+
+def _require_none_but(context: click.Context, names: tuple[str, ...]) -> None:
+    """Raises ValueError if anything else was given: it would be ignored without a word."""
+    given = [
+        parameter.opts[0] if isinstance(parameter, click.Option) else str(context.params[parameter.name or ""])
+        for parameter in context.command.params
+        if parameter.name not in names and context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} with --spectra, which takes the images of the pack at --out; allowed: --out, --taper, --seed; "
+            "remedy: leave the rest out"
+        )

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 import click
 
@@ -14,7 +14,8 @@ from imagenet import settings
 from imagenet.commands import refusal
 from imagenet.distributed import Sharding
 
-# Exit codes beside 0, finished, and 1, an error that says what to do.
+# Exit codes beside 0, finished, and 1, an error that says what to do. torchrun keeps them to itself: it ends with 1 whenever a
+# process ends with another code than 0, so under torchrun the line that is printed tells them apart.
 AGAIN = 75  # --max-minutes were over: saved, the same command continues (EX_TEMPFAIL of sysexits.h)
 TERMINATED = 143  # SIGTERM: saved, the same command continues (128 + 15, as shells have it)
 
@@ -43,6 +44,7 @@ def command(
     """Train the pixel model of a run's settings, or continue; the same command after a kill ends with the same weights.
 
     Several GPUs: torchrun --nproc-per-node 8 -m imagenet train …. Exit code 75: time is over, 143: SIGTERM; both saved.
+    torchrun itself returns 1 for either, as for an error, with the code of each process in what it prints.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     from imagenet.train import Terminated, TrainingError, train  # here: importing torch takes seconds that --help need not
@@ -61,15 +63,21 @@ def command(
         packed = open_packed(pack)
         path = train(run, packed, folder, device=device, sharding=sharding, max_minutes=max_minutes, resume=not fresh)
     except Terminated as ended:
-        click.echo(str(ended), err=True)
-        sys.exit(TERMINATED)
+        _end(str(ended), TERMINATED)
     except (ValueError, OSError, TrainingError) as error:
         raise refusal(error) from error
     if path.parent != folder:  # a checkpoint, not the finished network
-        click.echo(f"time is over; saved {path}; the same command continues from there", err=True)
-        sys.exit(AGAIN)
+        _end(f"time is over; saved {path}; the same command continues from there", AGAIN)
     if os.environ.get("RANK", "0") == "0":  # torchrun: once for all
         click.echo(f"finished: {path}")
+
+
+def _end(said: str, code: int) -> NoReturn:
+    """Of a training that was saved. The first process speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        launched = "TORCHELASTIC_RUN_ID" in os.environ
+        click.echo(said + (f" (exit code {code}; torchrun returns 1 and calls it a failure)" if launched else ""), err=True)
+    sys.exit(code)
 
 
 def _described(run: settings.Run, pack: Path | None) -> str:

@@ -36,6 +36,10 @@ PAPER = "A constant κ large enough separates the phases; the paper's notebooks 
 DIFFERS = (
     "A formula. Two mistakes cancel in p̂: it hides a factor (κm)²/h of misassigned mass. VE's floor is another: A-floor-ve."
 )
+RESTS_ON = (
+    "claim A4 for what N Euler steps tend to, the law p N(κm, 1) + (1 − p) N(−κm, 1) cut at −h/(κm): Euler's convergence along "
+    "u; what the cut costs is steps"
+)
 FORMULAS = (limit.window_floor, limit.window_errors, limit.window_tail, limit.exploding_clock_floor)
 
 

@@ -12,11 +12,14 @@ import math
 
 import numpy as np
 import sympy as sp
+import torch
 
 from theory import ball, limit, witness
 from theory.ledger import Claim
 from theory.proof import Step, certain, identity, limit_is
+from theory.sampler import Euler, Flow, grid, last, walk
 from theory.schedule import variance_exploding_flow
+from theory.target import Gaussian
 
 CLAIM = Claim(
     "A-floor-ve",
@@ -68,13 +71,16 @@ def predict() -> dict[str, np.ndarray]:
 
 
 def measure() -> dict[str, np.ndarray]:
-    """Euler by its definition, first order in 1/N removed; phase 2 starts from κ."""
-    lost = []
+    """Euler by its definition, first order in 1/N removed; the spread where phase 2 starts, by the sampler on a Gaussian."""
+    lost, kink = [], []
     for kappa in KAPPAS:
         flow = variance_exploding_flow("linear", DIM, kappa)
         coarse, fine = (math.log(witness.spread(flow, n, STD**2) / STD) for n in (MANY // 2, MANY))
         lost.append(kappa**2 * (1 - math.exp(2 * fine - coarse)))
-    return {"κ²(1 − σ̂/σ)": np.array(lost), "spread at the kink": np.array(KAPPAS)}
+        across = Flow(flow, Gaussian.isotropic(1, STD**2).denoise)
+        first_phase = grid(MANY)[: MANY // 2 + 1]
+        kink.append(last(walk(across, across.start(torch.ones(1, 1, dtype=torch.float64)), first_phase, Euler())).item())
+    return {"κ²(1 − σ̂/σ)": np.array(lost), "spread at the kink": np.array(kink)}
 
 
 # O(1/N²) and κN/√d of σ̂/σ, 1e-5 each, times κ² = 36

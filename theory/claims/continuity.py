@@ -2,9 +2,9 @@
 
 Derivation. For data fixed at one point a, x = g·a + n·z has density ρ_a = Π_i N(x_i; g·a_i, n²) and moves with the velocity
 v_a = g'·a + (n'/n)(x − g·a), which solves the continuity equation coordinate by coordinate. Both sides are linear in the law
-of a: ρ = E_a ρ_a and ρ·b = E_a ρ_a·v_a with b = E[v_a | x] = (n'/n)·x + (g' − g·n'/n)·E[a | x]. While n > 0 every derivative
-of ρ_a is bounded, so the mean over a may be taken under the derivative as soon as E|a| < ∞. The same average of ∇ρ_a is
-Tweedie's formula.
+of a: ρ = E_a ρ_a and ρ·b = E_a ρ_a·v_a with b = E[v_a | x] = (n'/n)·x + (g' − g·n'/n)·E[a | x]. While n > 0 every
+derivative of ρ_a is at most a constant times 1 + |a|, so the mean over a may be taken under it as soon as E|a| < ∞. The same
+average of ∇ρ_a is Tweedie's formula.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy import special
 
 from theory import limit
 from theory.ledger import Claim
-from theory.proof import Step, identity
+from theory.proof import Step, identity, positive
 
 CLAIM = Claim(
     "A1",
@@ -43,6 +43,7 @@ def _any_law(t: sp.Symbol, y: sp.Symbol, g: sp.Expr, n: sp.Expr) -> list[Step]:
     a = sp.Symbol("a", real=True)
     density = sp.exp(-((y - g * a) ** 2) / (2 * n**2)) / n
     velocity = g.diff(t) * a + n.diff(t) / n * (y - g * a)
+    u, v, away = (y - g * a) / n, sp.Symbol("v", real=True), sp.Symbol("s", positive=True)
     points, weights = sp.symbols("a1:4", real=True), sp.symbols("w1:4", positive=True)
     rho = sum(w * density.subs(a, b) for w, b in zip(weights, points, strict=True))
     mean = sum(w * b * density.subs(a, b) for w, b in zip(weights, points, strict=True)) / rho
@@ -54,6 +55,22 @@ def _any_law(t: sp.Symbol, y: sp.Symbol, g: sp.Expr, n: sp.Expr) -> list[Step]:
     whole = (first * second).diff(t) + (first * second * one).diff(y) + (first * second * two).diff(a)
     return [
         identity("a single point a: ∂ρ/∂t + ∂(ρv)/∂y = 0", (density.diff(t) + (density * velocity).diff(y)) / density),
+        identity(
+            "∂ρ/∂t there is ρ times (noise'(u² − 1) + signal'·a·u)/noise, u = (x − signal·a)/noise, and so is −∂(ρv)/∂x",
+            density.diff(t) / density,
+            (n.diff(t) * (u**2 - 1) + g.diff(t) * a * u) / n,
+        ),
+        positive(
+            "e^w > w for w = u²/2: the slope of the gap at w = log(1 + s) is s; so u²e^{−u²/2} < 2",
+            (sp.exp(v) - v).diff(v).subs(v, sp.log(1 + away)),
+            away,
+        ),
+        positive(
+            "and |u| ≤ (1 + u²)/2: both are at most a constant times 1 + |a|, so the mean over a may be taken under them",
+            (1 + v**2) / 2 - v,
+            (1 - v) ** 2 / 2,
+            strict=False,
+        ),
         identity(
             "product densities with velocities acting per coordinate: the equation splits, so d = 1 gives any d", whole, split
         ),

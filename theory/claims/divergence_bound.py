@@ -1,9 +1,9 @@
 """How far noisy data is from pure noise: KL = E|a|²/(2κ) − I, so at most E|a|²/(2κ), and least for a Gaussian.
 
 Derivation. KL(law of y ‖ N(0, κ)) = −h(y) + ½ log 2πκ + E y²/(2κ), E y² = E a² + κ, and h(y) = I + ½ log 2πeκ: what remains
-is E a²/(2κ) − I. As I ≥ 0 it is at most E a²/(2κ); as I ≤ ½ log(1 + P/κ) (claim B4-information) it is at least the Gaussian's
-value ½[u − log(1 + u)], u = P/κ, for zero mean, which lies between u²/4 − u³/6 and u²/4. A mean m adds m²/(2κ): first order
-in 1/κ where everything else is second.
+is E a²/(2κ) − I. As I ≥ 0 it is at most E a²/(2κ); as I ≤ ½ log(1 + P/κ) (Gibbs' inequality against
+N(mean, P + κ)) it is at least the Gaussian's value ½[u − log(1 + u)], u = P/κ, for zero mean, which lies between u²/4 − u³/6
+and u²/4. A mean m adds m²/(2κ): first order in 1/κ where everything else is second.
 """
 
 from __future__ import annotations
@@ -50,6 +50,19 @@ def prove() -> list[Step]:
             kl,
         ),
         positive("more information, less divergence: I ≥ 0 gives the upper bound", -sp.diff(kl, information)),
+        identity(
+            "log r ≤ r − 1: the gap is 0 at r = 1 and its slope has the sign of r − 1; so h(y) is at most the mean of −log q",
+            (ratio - 1 - sp.log(ratio)).diff(ratio),
+            (ratio - 1) / ratio,
+        ),
+        identity(
+            "for q = N(mean, P + κ) that mean knows only E(y − mean)² = P + κ: I ≤ ½ log(1 + P/κ), whatever the law",
+            sp.log(2 * sp.pi * (power + kappa)) / 2
+            + (power + kappa) / (2 * (power + kappa))
+            - sp.log(2 * sp.pi * kappa) / 2
+            - sp.Rational(1, 2),
+            gauss,
+        ),
         identity(
             "I at its greatest, ½ log(1 + P/κ), gives the Gaussian value, and the mean apart",
             bound.divergence(power + mean**2, gauss, kappa),

@@ -4,10 +4,10 @@ Derivation. ς^{1/ρ} = w is linear in t, dw = ς_max^{1/ρ} dt (ς_min → 0), 
 ς/√P, s = 1/(2ρ),
     A = ∫(dθ/dt)² dt = ∫ P/(P + ς²)²·(dς/dt) dς
       = ρ(ς_max/√P)^{1/ρ} ∫₀^∞ x^{1−2s}/(1 + x²)² dx = (π/4)(ς_max/√P)^{1/ρ}/sin(π/2ρ),
-since the integral is πs/(2 sin πs). Then e = A/(2N) and N_ε = A/(2ε) for small ε. At any ε: the levels near √P depend on the
-ratio (ς_max/√P)^{1/ρ}/N alone (a grid of w in units of P^{s}), so N_ε = c_ε(ς_max/√P)^{1/ρ} as d → ∞: with ς_max ∝ √d the
-class is d^{1/(2ρ)} for σ² and d⁰ for m²d. ρ = 7: d^{1/14}; ρ = 1, levels linear in ς (VE, linear clock): √d; ρ → ∞: Λ/2 per
-N, the log law of C10-log.
+since the integral is πs/(2 sin πs). Then e = A/(2N) and N_ε = A/(2ε) for small ε. At any ε (argued, no step): the
+levels near √P depend on the ratio (ς_max/√P)^{1/ρ}/N alone (a grid of w in units of P^{s}), so N_ε = c_ε(ς_max/√P)^{1/ρ} as d
+→ ∞: with ς_max ∝ √d the class is d^{1/(2ρ)} for σ² and d⁰ for m²d. ρ = 7: d^{1/14}; ρ = 1, levels linear in ς (VE, linear
+clock): √d; ρ → ∞: Λ/2 per N, the log law of C10-log.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLAIM = Claim(
     "EDM's levels with exponent ρ lose (π/8N)(ς_max/√P)^{1/ρ}/sin(π/2ρ) of log-spread in a direction of variance P: with "
     "ς_max ∝ √d they need "
     "N_ε ∝ d^{1/(2ρ)} steps for the spread inside a mode, d^{1/14} for ρ = 7",
-    "ρ > ½, ς_min ≪ √P ≪ ς_max; leading order in 1/N (the exponent holds at any ε by the scale invariance of the grid); DDIM",
+    "ρ > ½, ς_min ≪ √P ≪ ς_max; leading order in 1/N, so for small ε; DDIM",
 )
 PAPER = "Not in either paper; the notes measure d^{1/14} for ρ = 7."
 DIFFERS = "The exponent for every ρ and the constant; √d for ρ = 1 and log d as ρ → ∞ are its ends."

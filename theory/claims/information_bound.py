@@ -30,6 +30,10 @@ DIFFERS = (
     "What lies above κ_max is bounded for every law: at most ½ Σ P/κ_max nats; the window's 'redundant' then is not "
     "only Gaussian."
 )
+RESTS_ON = (
+    "de Bruijn's identity for every law of finite variance: that the entropy may be differentiated under the integral and that "
+    "the divergence integrates to 0 (Guo, Shamai, Verdú); the steps check the integrands, and the bounds from there"
+)
 FORMULAS = (bound.gaussian_information, bound.two_mode_information, bound.binary_information)
 
 

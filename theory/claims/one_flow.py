@@ -16,7 +16,7 @@ import sympy as sp
 import torch
 from scipy import special
 
-from theory import exact_flow, phase
+from theory import exact_flow, limit, phase
 from theory.ledger import Claim
 from theory.proof import Step, identity, limit_is
 from theory.sampler import Flow
@@ -32,16 +32,24 @@ CLAIM = Claim(
 )
 PAPER = "Paper A gives a limiting flow for each phase and interpolant; one flow behind all of them is not stated (abstract)."
 DIFFERS = "Exact at every d and for every schedule: rates of approach and the modes' boundary Φ⁻¹(1 − p) follow in closed form."
-FORMULAS = (phase.total_variance, phase.velocity, phase.level, phase.drift, phase.transported)
+FORMULAS = (
+    limit.total_variance,
+    limit.mode_velocity,
+    limit.linear_rate,
+    limit.drive_rate,
+    phase.level,
+    phase.drift,
+    phase.transported,
+)
 
 
 def prove() -> list[Step]:
     time, centre, variance = sp.Symbol("tau", positive=True), sp.Symbol("c", positive=True), sp.Symbol("v", positive=True)
     bias, state, theta, w, held = sp.symbols("h Y theta w T", real=True)
     signal, noise = sp.Function("beta", positive=True)(time), sp.Function("n", positive=True)(time)
-    total, level = phase.total_variance(signal, noise, variance), phase.level(signal, noise, centre, variance, sp)
+    total, level = limit.total_variance(signal, noise, variance), phase.level(signal, noise, centre, variance, sp)
     y = sp.sqrt(total) * state
-    velocity = phase.velocity(signal, noise, signal.diff(time), noise.diff(time), centre, variance, bias, y, sp)
+    velocity = limit.mode_velocity(y, centre, bias, signal, noise, signal.diff(time), noise.diff(time), variance, sp)
     (tanh,) = velocity.atoms(sp.tanh)
     moved = sp.sqrt(total).diff(time) * state + sp.sqrt(total) * level.diff(time) * held  # (√Δ Y)' where dY/dθ = held
     weight = sp.exp(bias) / (2 * sp.cosh(bias))
@@ -86,7 +94,7 @@ def predict() -> dict[str, np.ndarray]:
             centre, spread = MEAN * math.sqrt(DIM), SPREAD**2
             start, start_total = _start(schedule)
             state = phase.state_at(WEIGHT, phase.level(signal, noise, centre, spread), start)
-            total = phase.total_variance(signal, noise, spread)
+            total = limit.total_variance(signal, noise, spread)
             along.append(math.sqrt(total) * state / first)
             across.append(math.sqrt(total / start_total))
     return {"along": np.array(along), "across": np.array(across)}
@@ -95,7 +103,7 @@ def predict() -> dict[str, np.ndarray]:
 def _start(schedule: Schedule) -> tuple[np.ndarray, float]:
     """z of the trajectory through y = noise(1)·start, by the distribution function at the first level, and Δ there."""
     signal, noise = float(schedule.signal(1.0)), float(schedule.noise(1.0))
-    total = phase.total_variance(signal, noise, SPREAD**2)
+    total = limit.total_variance(signal, noise, SPREAD**2)
     first = phase.level(signal, noise, MEAN * math.sqrt(DIM), SPREAD**2)
     state = noise * np.array(STARTS) / math.sqrt(total)
     return special.ndtri(phase.transported(WEIGHT, first, state)), total

@@ -13,11 +13,13 @@ from fractions import Fraction
 
 import numpy as np
 import sympy as sp
+import torch
 from scipy import special
 
 from theory import ball, bound
 from theory.ledger import Claim
 from theory.proof import Step, certain, identity, positive
+from theory.target import Gaussian
 
 CLAIM = Claim(
     "B5",
@@ -57,6 +59,11 @@ def prove() -> list[Step]:
             "the sum of both is the formula, here its six waves",
             bound.rounding_power(q, s, 0, sp),
             floor + q**2 * sum(wave.subs(k, j) * damped.subs(k, j) for j in range(1, 7)),
+        ),
+        positive(
+            "the posterior mean errs by less than κ in every direction, Gaussian or not (B3)",
+            floor - bound.linear_mmse(power, floor),
+            floor**2 / (power + floor),
         ),
         identity("stopping at κ = q²/12 on the rounding noise itself: deficit ½", bound.stop_deficit(floor, floor), half),
         identity(
@@ -118,8 +125,9 @@ def predict() -> dict[str, np.ndarray]:
 
 
 def measure() -> dict[str, np.ndarray]:
-    """Cell by cell: ∫ (x − jq)² of a Gaussian over the cell of jq, from its truncated moments; the deficits are 1/2, 1/10,
-    1/100."""
+    """Cell by cell: ∫ (x − jq)² of a Gaussian over the cell of jq, from its truncated moments; the deficits from the variance
+    of the law's posterior mean, by Gauss-Hermite quadrature over noisy data (two nodes: it is linear).
+    """
     cells = np.arange(-40, 41)
     rounding = np.empty((len(SPREADS), len(CENTRES)))
     for i, s in enumerate(SPREADS):
@@ -130,7 +138,12 @@ def measure() -> dict[str, np.ndarray]:
             first, second = phi_low - phi_high, mass + low * phi_low - high * phi_high
             shift = c - cells
             rounding[i, j] = np.sum(s**2 * second + 2 * s * shift * first + shift**2 * mass)
-    return {"rounding": rounding, "deficit": np.array([1 / 2, 1 / 10, 1 / 100])}
+    level, deficits = SPACING / np.sqrt(12), []
+    for power in level**2 * np.array([1.0, 9.0, 99.0]):
+        noisy = torch.tensor([[-1.0], [1.0]], dtype=torch.float64) * np.sqrt(power + level**2)
+        posterior = Gaussian.isotropic(1, float(power)).denoise(noisy, 1.0, float(level))
+        deficits.append(1 - float((posterior**2).mean()) / power)
+    return {"rounding": rounding, "deficit": np.array(deficits)}
 
 
 MARGIN = {"rounding": 1e-13, "deficit": 1e-15}  # rounding of sums over 81 cells; one division

@@ -16,7 +16,7 @@ import sympy as sp
 import torch
 from scipy.integrate import solve_ivp
 
-from theory import exact_flow, phase
+from theory import exact_flow, limit, phase
 from theory.ledger import Claim
 from theory.proof import Step, identity, limit_is
 from theory.sampler import Flow
@@ -38,7 +38,15 @@ DIFFERS = (
     "Phase 1 is not uniform up to t = ½: within 1/√d of it (linear form) or 1/d (sqrt form) the complement bends from κ to "
     "√(κ² + σ²). Steps that do not resolve that layer deliver κ: a floor σ²/(2κ²) in the spread, a power of κ, not a tail."
 )
-FORMULAS = (phase.coin, phase.velocity, phase.total_variance, phase.response, phase.frozen)
+FORMULAS = (
+    phase.coin,
+    limit.mode_velocity,
+    limit.linear_rate,
+    limit.drive_rate,
+    limit.total_variance,
+    phase.response,
+    phase.frozen,
+)
 BOTH: tuple[Form, ...] = ("sqrt", "linear")
 
 
@@ -53,13 +61,15 @@ def prove() -> list[Step]:
     ):
         coin = phase.coin(tau, noise, 1, noise.diff(tau), mean, bias, q, sp)
         rate = noise.diff(tau)
-        full = small * phase.velocity(tau, noise / small, 1, rate / small, mean / small, spread**2, bias, q / small, sp)
-        total = phase.total_variance(tau, noise / small, spread**2)
+        full = small * limit.mode_velocity(q / small, mean / small, bias, tau, noise / small, 1, rate / small, spread**2, sp)
+        total = limit.total_variance(tau, noise / small, spread**2)
         decided = phase.frozen(r, tau, noise / small, mean / small, spread**2, w, sp)
         ending = total.subs(tau, last)
-        held = phase.velocity(tau, noise / small, 1, rate / small, mean / small, spread**2, bias, decided * mean / small, sp)
+        held = limit.mode_velocity(
+            decided * mean / small, mean / small, bias, tau, noise / small, 1, rate / small, spread**2, sp
+        )
         (tanh,) = held.atoms(sp.tanh)
-        linear = phase.velocity(tau, noise / small, 1, rate / small, 0, spread**2, bias, 1, sp) * sp.diff(last, ahead) / -1
+        linear = limit.mode_velocity(1, 0, bias, tau, noise / small, 1, rate / small, spread**2, sp) * sp.diff(last, ahead) / -1
         order, lag = (1, -2 * kappa * time) if form == "linear" else (2, -(kappa**2) * time)
         steps += [
             limit_is(f"{form}: d^{{−1/2}} times the velocity at y = √d·q tends to it", full, small, 0, coin, "+"),
@@ -107,7 +117,7 @@ def predict() -> dict[str, np.ndarray]:
             tau = 1 - share if form == "linear" else math.sqrt(1 - share**2)
             noisy = KAPPA * (2 - 2 * t)
             found["M"].append(phase.frozen(r, tau, noisy, MEAN * math.sqrt(dim), SPREAD**2, w))
-            found["spread"].append(math.sqrt(phase.total_variance(tau, noisy, SPREAD**2)))
+            found["spread"].append(math.sqrt(limit.total_variance(tau, noisy, SPREAD**2)))
     return {**{name: np.array(values) for name, values in found.items()}, "exponents": np.array([-1.0, -0.5])}
 
 
@@ -115,17 +125,17 @@ def measure() -> dict[str, np.ndarray]:
     """The limiting ODE by Runge-Kutta; the d-dimensional flow from the law's posterior mean, at d = 400 and 1600."""
     found: dict[str, list] = {name: [] for name in ("q(1/4)", "coefficients", "M", "spread", "exponents")}
     for form in BOTH:
-        limit, gaps = _coin(form), []
+        coin, gaps = _coin(form), []
         for dim in DIMS:
             flow = Flow(variance_exploding_flow(form, dim, KAPPA), GaussianMixture.two_modes(dim, WEIGHT, MEAN, SPREAD).denoise)
             start = torch.tensor(STARTS, dtype=torch.float64)[:, None].repeat(1, dim)
             start[:, :2] += torch.tensor([1.0, -1.0]) * math.sqrt(dim)  # one direction across u
             early = exact_flow.integrated(flow, start, (1.0, 1 - EARLY), 1e-8)[-1]
-            gaps.append(early.sum(-1).numpy() / dim - limit)
+            gaps.append(early.sum(-1).numpy() / dim - coin)
         states = exact_flow.integrated(flow, early, (1 - EARLY, *(1 - t for t in LATER)), 1e-8)[1:]
         few, many = (gap * (dim if form == "sqrt" else math.sqrt(dim)) for gap, dim in zip(gaps, DIMS, strict=True))
         ratio = 4 if form == "sqrt" else 2  # of the next power, for Richardson
-        found["q(1/4)"].append(limit)
+        found["q(1/4)"].append(coin)
         found["coefficients"].append((ratio * many - few) / (ratio - 1))
         found["exponents"].append(math.log(np.linalg.norm(gaps[1]) / np.linalg.norm(gaps[0])) / math.log(4))
         found["M"] += [(x.sum(-1) / (MEAN * dim)).numpy() for x in states]

@@ -22,11 +22,15 @@ CLAIM = Claim(
     "VP with its clock, N Euler steps: p̂ and σ̂ converge as d → ∞ to limits free of d; as N → ∞ these tend to p plus "
     "the floor of κ, "
     "and to σ, with errors O(1/N)",
-    "both α forms; κ > 0 fixed, N even (a node at the kink), 0 < p < 1, m, σ > 0; N → ∞ along u by Euler's convergence with "
-    "order 1, the limiting velocity being smooth and bounded on the whole of phase 1",
+    "both α forms; κ > 0 fixed, N even (a node at the kink), 0 < p < 1, m, σ > 0",
 )
 PAPER = "With a dilated time VP recovers both the weights and the variance in Θ(1) steps."
 DIFFERS = "In the paper's sense up to a floor in κ that no N removes; limits and floor in closed form. σ has no floor."
+RESTS_ON = (
+    "Euler's convergence with order 1 along u as N → ∞ (the limiting velocity is smooth and bounded on the whole of phase 1): "
+    "that p̂ tends to p plus the floor with an error O(1/N) is argued, and measured there; the limits at fixed N are steps, "
+    "those of σ̂ are A2's"
+)
 FORMULAS = (limit.mode_velocity, limit.window_floor, limit.window_errors, limit.sqrt_spread_rate, limit.linear_spread_rate)
 
 

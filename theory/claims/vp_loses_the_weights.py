@@ -112,6 +112,11 @@ def _spread() -> list[Step]:
     return found
 
 
+def _checked(rest: sp.Expr) -> None:
+    if sp.simplify(rest) != 0:
+        raise ArithmeticError(f"derivative of the primitive − 1/Δ² = {rest}; allowed: 0; remedy: mend the primitive below")
+
+
 def _integral(form: str, v: sp.Expr) -> sp.Expr:
     """∫₀¹ dτ/Δ², from an antiderivative checked by differentiation; raises ArithmeticError when that check fails."""
     t = sp.Symbol("tau", positive=True)
@@ -130,11 +135,9 @@ def _integral(form: str, v: sp.Expr) -> sp.Expr:
         primitive = (
             (angle / 2 + sp.sin(2 * angle) / 4) / s + (angle / 2 - sp.sin(2 * angle) / 4) / s**3 + sp.sin(angle) ** 2 / v
         )
-        if sp.simplify(primitive.diff(angle) - integrand) != 0:
-            raise ArithmeticError("the antiderivative of 1/Δ² is wrong")
+        _checked(primitive.diff(angle) - integrand)
         return sp.simplify(primitive.subs(angle, sp.pi / 2) - primitive.subs(angle, 0))
-    if sp.simplify(primitive.diff(t) - 1 / delta**2) != 0:
-        raise ArithmeticError("the antiderivative of 1/Δ² is wrong")
+    _checked(primitive.diff(t) - 1 / delta**2)
     return sp.simplify(primitive.subs(t, 1) - primitive.subs(t, 0))
 
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from scipy import special
 from scipy.integrate import solve_ivp
 
-from theory import exact_flow, phase
+from theory import exact_flow, limit, phase
 from theory.ledger import Claim
 from theory.proof import Step, identity, limit_is
 from theory.sampler import Flow
@@ -40,7 +40,7 @@ DIFFERS = (
     "The frozen sign is not that of y(½): trajectories between the separatrix and 0 change side in a layer t − ½ = O(1/√d). "
     "The exact flow gives P(r = +) = p at every κ, so the κ floor is an effect of steps. Rates and their coefficients are new."
 )
-FORMULAS = (phase.drift, phase.velocity, phase.response, phase.frozen)
+FORMULAS = (phase.drift, limit.mode_velocity, limit.linear_rate, limit.drive_rate, phase.response, phase.frozen)
 BOTH: tuple[Form, ...] = ("sqrt", "linear")
 
 
@@ -48,27 +48,27 @@ def prove() -> list[Step]:
     kappa, time, mean, spread, small = sp.symbols("kappa t m sigma epsilon", positive=True)  # ε = 1/√d
     bias, y, state, theta, w, r = sp.symbols("h y Y theta w r", real=True)
     total, tau = sp.symbols("Delta tau", positive=True)
-    limit = 2 * kappa * mean * phase.drift(bias, 2 * kappa * time * mean, y, sp)  # dθ/dt·dY/dθ at θ = 2κtm
+    ends_in = 2 * kappa * mean * phase.drift(bias, 2 * kappa * time * mean, y, sp)  # dθ/dt·dY/dθ at θ = 2κtm
     steps = []
     excess = {"sqrt": (2, -(1 - spread**2) * (2 * kappa * time) ** 2), "linear": (1, -4 * kappa * time)}
     for form, noise in (("sqrt", sp.sqrt(1 - tau**2)), ("linear", 1 - tau)):
         clock = {tau: 2 * kappa * time * small}
-        velocity = phase.velocity(tau, noise, 1, noise.diff(tau), mean / small, spread**2, bias, y, sp).subs(clock)
+        velocity = limit.mode_velocity(y, mean / small, bias, tau, noise, 1, noise.diff(tau), spread**2, sp).subs(clock)
         order, leading = excess[form]
         steps += [
-            limit_is(f"{form}: the velocity in t tends to it", 2 * kappa * small * velocity, small, 0, limit, "+"),
+            limit_is(f"{form}: the velocity in t tends to it", 2 * kappa * small * velocity, small, 0, ends_in, "+"),
             limit_is(f"{form}: (Δ − 1)·d^{{{order}/2}} tends to its coefficient",
-                     (phase.total_variance(tau, noise, spread**2).subs(clock) - 1) / small**order, small, 0, leading, "+"),
+                     (limit.total_variance(tau, noise, spread**2).subs(clock) - 1) / small**order, small, 0, leading, "+"),
         ]  # fmt: skip
         frozen = phase.frozen(r, tau, noise, mean / small, spread**2, w, sp)
-        held = phase.velocity(tau, noise, 1, noise.diff(tau), mean / small, spread**2, bias, frozen * mean / small, sp)
+        held = limit.mode_velocity(frozen * mean / small, mean / small, bias, tau, noise, 1, noise.diff(tau), spread**2, sp)
         (tanh,) = held.atoms(sp.tanh)
         steps += [
             identity(f"{form}: the frozen M solves the flow with tanh = r, at every d",
                      frozen.diff(tau), held.subs(tanh, r) * small / mean),
             limit_is(f"{form}: M → rτ", frozen, small, 0, r * tau, "+"),
             limit_is(f"{form}: (M − rτ)√d → √Δ·w/m", (frozen - r * tau) / small, small, 0,
-                     sp.sqrt(phase.total_variance(tau, noise, spread**2)) * w / mean, "+"),
+                     sp.sqrt(limit.total_variance(tau, noise, spread**2)) * w / mean, "+"),
             limit_is(f"{form}: the argument of tanh is of order d and has the sign of M: at M → rτ it is frozen",
                      tanh.args[0].subs(w, 0) * small**2, small, 0,
                      r * tau**2 * mean**2 / (noise**2 + spread**2 * tau**2), "+"),
@@ -115,7 +115,7 @@ def measure() -> dict[str, np.ndarray]:
         lambda t, y: 2 * KAPPA * MEAN * np.tanh(BIAS + 2 * KAPPA * t * MEAN * y), (0, 0.5), STARTS, "DOP853",
         rtol=1e-11, atol=1e-11,
     )  # fmt: skip
-    limit, gap, later = path.y[:, -1], {}, []
+    at_half, gap, later = path.y[:, -1], {}, []
     for form in BOTH:
         for dim in DIMS:
             flow = Flow(
@@ -124,13 +124,13 @@ def measure() -> dict[str, np.ndarray]:
             )
             start = torch.tensor(STARTS, dtype=torch.float64)[:, None].expand(-1, dim) / math.sqrt(dim)
             middle = exact_flow.integrated(flow, start, (1.0, 0.5), 1e-8)[-1]
-            gap[form, dim] = middle.sum(-1).numpy() / math.sqrt(dim) - limit
+            gap[form, dim] = middle.sum(-1).numpy() / math.sqrt(dim) - at_half
         states = exact_flow.integrated(flow, middle, (0.5, *(1 - t for t in LATER)), 1e-6)[1:]
         later.append([(x.sum(-1) / (MEAN * dim)).numpy() for x in states])
     few, many = DIMS
     size = {key: np.linalg.norm(value) for key, value in gap.items()}
     return {
-        "y(1/2)": limit,
+        "y(1/2)": at_half,
         # Richardson: the next power of d^{−1/2} (linear) or 1/d (sqrt) is a factor 2 or 4 apart
         "coefficient, sqrt": (4 * many * gap["sqrt", many] - few * gap["sqrt", few]) / 3,
         "coefficient, linear": 2 * math.sqrt(many) * gap["linear", many] - math.sqrt(few) * gap["linear", few],
@@ -158,7 +158,7 @@ def draw() -> Figure:
         strict=True,
     ):  # fmt: skip
         signal, noise = (getattr(schedule, f)(torch.from_numpy(1 - time)).numpy() for f in ("signal", "noise"))
-        centre, inside = MEAN * math.sqrt(dim), np.sqrt(phase.total_variance(signal, noise, SPREAD**2))
+        centre, inside = MEAN * math.sqrt(dim), np.sqrt(limit.total_variance(signal, noise, SPREAD**2))
         theta = phase.level(signal, noise, centre, SPREAD**2)
         moment = float(np.interp(top, theta, time))
         y = np.linspace(-5, 5, 401)[:, None]
@@ -189,10 +189,10 @@ def draw() -> Figure:
         right.plot(time, spread, ":", color="0.2", label="spread across u" + ("" if name == "VP" else " /√d"))
         for axis in row:
             axis.axvline(0.5, color="0.4", lw=0.6)
-        middle.set_ylim((-8, 8) if name == "VP" else (-2.4, 2.4))
+        middle.set_ylim((-8, 8) if name == "VP" else (-2.7, 2.7))  # the word has room above the trajectories
         for axis in (left, middle):
             axis.axvline(moment, color="C3", lw=1, ls="-.")
-        middle.text(moment - 0.02, middle.get_ylim()[0], " speciation", rotation=90, ha="right", va="bottom", color="C3")
+        middle.text(moment - 0.02, 0.95 * middle.get_ylim()[1], "speciation", ha="right", va="top", fontsize=7, color="C3")
         left.set_ylabel(f"{name} clock\nY = y/√Δ")
         middle.set_ylabel("y" if name == "VP" else "y/√d")
         right.legend(fontsize=7, loc="lower left" if name == "VP" else "center right", bbox_to_anchor=(0, 0, 1, 0.68))

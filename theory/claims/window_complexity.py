@@ -38,15 +38,14 @@ CLAIM = Claim(
     "any fixed loss of log-spread across μ: L/(4 atanh √(e^{2η} − 1)) ≤ N, and N steps lose at most ½ sinh²(L/4N)(1 + 4N/L)",
     "two rings (all directions across μ are one frequency), fixed m, σ, p, ε and 0 < η < ½ log 2 as d → ∞, exact "
     "denoiser, levels in the window; the loss is that of "
-    "the steps inside, the two ends add what claims B2 state; along μ: the limit of the map is derived, its weights "
-    "are measured",
+    "the steps inside, the two ends add what claims B2 state",
 )
 PAPER = "Neither paper has this."
 DIFFERS = (
     "Between constant denoising (√d) and the geodesic (Θ(1)): tight, but not dilated. See C12-index for one frequency "
-    "per direction."
+    "per direction. The statement is about the loss across μ; along μ the limit of the map is derived and its weights measured."
 )
-FORMULAS = (bound.log_uniform_loss, bound.log_snr_window, cost.ddim_multiplier)
+FORMULAS = (cost.ddim_loss_in_log_levels, bound.log_snr_window, cost.ddim_multiplier)
 
 
 def prove() -> list[Step]:
@@ -58,7 +57,7 @@ def prove() -> list[Step]:
     gain = (cost.ddim_multiplier(power, left, right) / exact) ** -2
     epsilon, x = 1 / (1 + odds), sp.Symbol("x", positive=True)
     ends = bound.log_snr_window(spread**2, mean**2 * dim + spread**2, epsilon, sp)
-    peak = bound.log_uniform_loss(delta, delta / 2, sp)
+    peak = cost.ddim_loss_in_log_levels(delta, delta / 2, sp)
     total = spread**2 + kappa * dim
     along = (
         spread**2 * y * sp.sqrt(dim)
@@ -67,7 +66,7 @@ def prove() -> list[Step]:
     return [
         identity(
             "a DDIM step loses ½ log(1 + sinh²(δ/2)/cosh²v) of log-spread",
-            sp.simplify((sp.exp(2 * bound.log_uniform_loss(delta, v, sp)) - gain).rewrite(sp.exp)),
+            sp.simplify((sp.exp(2 * cost.ddim_loss_in_log_levels(delta, v, sp)) - gain).rewrite(sp.exp)),
         ),
         limit_is(
             "the window has length log d + O(1)",
@@ -122,7 +121,7 @@ def losses(dim: float, steps: int) -> float:
     low, high = bound.log_snr_window(SPREAD**2, MEAN**2 * dim + SPREAD**2, EPSILON)
     half = (high - low) / (2 * steps)
     midpoints = half * (np.arange(steps) + 0.5) - high / 2 - np.log(SPREAD)  # log(ς/σ), from the data end up
-    return float(bound.log_uniform_loss(half, midpoints).sum())
+    return float(cost.ddim_loss_in_log_levels(half, midpoints).sum())
 
 
 def _commensurate() -> np.ndarray:

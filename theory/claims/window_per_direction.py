@@ -85,6 +85,16 @@ def prove() -> list[Step]:
             (mean / sp.sqrt(root)).subs(root, mean**2 * (1 - epsilon) / epsilon) ** 2,
             epsilon / (1 - epsilon),
         ),
+        *(
+            limit_is(
+                f"at that level the next posterior mean of a state √d·{sign}Y, Y > 0, is {sign}m: the sign is final",
+                sp.tanh(bias + factor * mean * dim * z / (spread**2 + root * sp.sqrt(dim))),
+                dim,
+                sp.oo,
+                sp.Integer(factor),
+            )
+            for sign, factor in (("", 1), ("−", -1))
+        ),
         identity("power focus: the share of the steps that move is m²/(m² + 2σ²)", share, mean**2 / (mean**2 + 2 * spread**2)),
     ]
 
@@ -103,7 +113,7 @@ def predict() -> dict[str, np.ndarray | float]:
     return {
         "frequency: spread": one_step_spread(SPREAD**2, low, high),
         "mixed: weight": special.ndtr(bias * np.sqrt((1 - EPSILON) / EPSILON)),
-        "power: loss": bound.log_uniform_loss(half, middle).sum(),
+        "power: loss": cost.ddim_loss_in_log_levels(half, middle).sum(),
         "power: moving": 1000 * np.array([power_share(MEAN**2 * dim, SPREAD**2, dim) for dim in SHARES]),
     }
 
