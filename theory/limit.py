@@ -145,11 +145,12 @@ class EulerCoefficients:
 def euler_coefficients(schedule: Schedule, times: Tensor, variance: float) -> EulerCoefficients:
     """A, B and Δ of the velocity in a direction of variance `variance` inside a mode (module docstring).
 
-    Raises ValueError unless the times are ≥ 2 and fall, and the variance is ≥ 0 and finite.
+    Raises ValueError unless the times are ≥ 2 and nowhere rise (a step of length 0 changes nothing), and the variance is ≥ 0 and
+    finite.
     """
-    if times.ndim != 1 or len(times) < 2 or not bool((torch.diff(times) < 0).all()):
+    if times.ndim != 1 or len(times) < 2 or not bool((torch.diff(times) <= 0).all()):
         raise ValueError(
-            f"times of shape {tuple(times.shape)}; allowed: (N + 1,) with N ≥ 1, strictly decreasing; remedy: sampler.grid(N)"
+            f"times of shape {tuple(times.shape)}; allowed: (N + 1,) with N ≥ 1, nowhere rising; remedy: sampler.grid(N)"
         )
     if not 0 <= variance < math.inf:
         raise ValueError(f"variance = {variance}; allowed: 0 ≤ variance < ∞; remedy: the square of a spread")
