@@ -145,8 +145,8 @@ class EulerCoefficients:
 def euler_coefficients(schedule: Schedule, times: Tensor, variance: float) -> EulerCoefficients:
     """A, B and Δ of the velocity in a direction of variance `variance` inside a mode (module docstring).
 
-    Raises ValueError unless the times are ≥ 2 and nowhere rise (a step of length 0 changes nothing), and the variance is ≥ 0 and
-    finite.
+    Raises ValueError unless the times are ≥ 2 and nowhere rise (a step of length 0 changes nothing), and the variance is finite
+    and ≥ 0.
     """
     if times.ndim != 1 or len(times) < 2 or not bool((torch.diff(times) <= 0).all()):
         raise ValueError(
