@@ -9,9 +9,8 @@ The component u·z of the initial noise, which decides the mode, is stratified: 
 
 Changed after a first look: A3-spread first asked for the exponent ±½ at the largest d, which holds only for d ≫ N²; it now asks
 for a loss by a factor of ten and shows the exponents. The N of the weights' rate were lowered until the row was decided; what
-is judged are draws that no choice has seen (streams "rate, judged"; the spread's, drawn once before from another stream with 50
-trajectories, was undecided and now has 200). Each N has a stream of its own there, so that the error bars at different N are
-independent, as the bar of the fitted exponent takes them to be.
+is judged are draws that no choice has seen (streams "rate, judged"). Each N has a stream of its own there, so that the error
+bars at different N are independent, as the bar of the fitted exponent takes them to be.
 """
 
 from __future__ import annotations
