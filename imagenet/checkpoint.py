@@ -357,9 +357,15 @@ def load_network(path: str | os.PathLike[str], ema: bool = True) -> tuple[Run, i
 
     A training's folder gives its finished network, or the last checkpoint. `ema`: averaged weights. Raises CheckpointError.
     """
+    content, target = found_in(path)
+    run, network = network_of(content, target, ema)
+    return run, content.classes, network
+
+
+def network_of(content: Checkpoint, target: Path, ema: bool = True) -> tuple[Run, ResidualUViT]:
+    """As `load_network`, from what `found_in` has read from `target`."""
     from imagenet.model import ResidualUViT
 
-    content, target = found_in(path)
     weights = content.ema if ema else content.model
     if not weights:
         raise _lacking(target, ema)
@@ -371,7 +377,7 @@ def load_network(path: str | os.PathLike[str], ema: bool = True) -> tuple[Run, i
     state = network.state_dict()
     fit(state, weights, str(target), "the averaged weights" if ema else "the weights")
     network.load_state_dict({name: tensor.to(state[name].dtype) for name, tensor in weights.items()})
-    return run, content.classes, network.eval()
+    return run, network.eval()
 
 
 def _lacking(path: Path, ema: bool) -> CheckpointError:

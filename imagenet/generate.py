@@ -59,7 +59,7 @@ class Generator:
     autocast  dtype of its matrix products, None for that of its weights; inputs: dtype of what it is given
     dtype     of the state, and what the schedule's coefficients, made in float64, are rounded to
     fixed     batches of one shape, for compiled networks and CUDA graphs: the last one is drawn whole and its rest dropped
-    identity  of the weights, for journals
+    identity  of the weights, for journals; trained_on: fingerprint of the data it was trained on
     """
 
     run: Run
@@ -71,6 +71,7 @@ class Generator:
     dtype: torch.dtype = torch.float32
     fixed: bool = False
     identity: str = ""
+    trained_on: str = ""
 
     @property
     def classes(self) -> int:
@@ -270,11 +271,12 @@ def load_generator(
     them, with a warning. Raises CheckpointError,
     FileNotFoundError, and ValueError when network and knowledge have different classes or sizes.
     """
-    from imagenet.checkpoint import digest, load_network
+    from imagenet.checkpoint import digest, found_in, network_of
 
-    run, classes, network = load_network(path, ema)
+    content, target = found_in(path)
+    run, network = network_of(content, target, ema)
     knowledge = Knowledge.beside(path)
-    mine, known = (classes, run.model.resolution), (len(knowledge.class_names), knowledge.size)
+    mine, known = (content.classes, run.model.resolution), (len(knowledge.class_names), knowledge.size)
     require(
         mine == known,
         f"{path} has {mine[0]} classes at {mine[1]} px, the knowledge beside it {known[0]} at {known[1]} px",
@@ -290,7 +292,8 @@ def load_generator(
         called = Graphed(called)
     if compiled or graphs:
         called = Fallback(called, network)
-    return Generator(run, called, knowledge, device, autocast, fixed=compiled or graphs, identity=identity)
+    fixed = compiled or graphs
+    return Generator(run, called, knowledge, device, autocast, fixed=fixed, identity=identity, trained_on=content.data)
 
 
 @contextlib.contextmanager

@@ -52,6 +52,14 @@ def changes() -> dict[str, object]:
     }
 
 
+def launched(script, timeout):
+    """Run the script as two processes, as torchrun does."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=timeout, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Folders of one process and of two, the same run."""
@@ -62,10 +70,7 @@ def trained(tmp_path_factory):
     checkpoint.write(checkpoint.path_of(folder / "resumed", 10), half)
     script = folder / "two.py"
     script.write_text(PROGRAM.format(root=str(ROOT), pack=str(folder / "pack"), folder=str(folder)))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=300, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-4000:]
+    launched(script, 300)
     return folder
 
 
@@ -151,10 +156,7 @@ def said(trained, tmp_path_factory):
     checkpoint.path_of(folder / "damaged", 10).write_bytes(b"junk")
     script = folder / "apart.py"
     script.write_text(APART.format(root=str(ROOT), pack=str(trained / "pack"), folder=str(folder)))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=150, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-4000:]
+    launched(script, 150)
     return [json.loads((folder / f"said-{rank}.json").read_text()) for rank in range(2)], folder
 
 

@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     import torch
 
+AGAIN = 75  # exit code: --max-minutes were over, what is done is saved, the same command continues (EX_TEMPFAIL of sysexits.h)
+
 
 def device_named(name: str, graphs: bool = False) -> torch.device:
     """auto: CUDA if it is there. Raises ValueError for a device that is not, or that has no CUDA graphs if it needs them."""

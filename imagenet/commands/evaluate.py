@@ -13,8 +13,7 @@ import torch
 import xarray as xr
 
 from imagenet import evaluate, quality
-from imagenet.checkpoint import found_in
-from imagenet.commands import device_named, refusal, too_large
+from imagenet.commands import AGAIN, device_named, refusal, too_large
 from imagenet.commands import reference as reference_command
 from imagenet.denoiser import Guidance
 from imagenet.generate import Generator, Source, load_generator
@@ -25,7 +24,6 @@ from theory import record
 from theory.sampler import STEPS
 
 ROWS = 6  # images of the sheet of samples
-AGAIN = 75  # the exit code of `train`: --max-minutes were over, the same command continues
 
 
 def _whole_numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
@@ -124,9 +122,9 @@ def command(
         place = device_named(device, graphs)
         pictures = Pictures.of(open_packed(data))
         outside = None if held_out is None else Pictures.of(open_packed(held_out))
-        trained_on = found_in(checkpoint)[0].data
         autocast = torch.bfloat16 if bfloat16 else None
         generator = load_generator(checkpoint, ema=ema, device=place, autocast=autocast, compiled=compiled, graphs=graphs)
+        trained_on = generator.trained_on
         generator.check(request)
         _same_data(generator, trained_on, pictures, data, other_data)
         source = Source(generator, request)

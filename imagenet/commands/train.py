@@ -11,12 +11,11 @@ from typing import NoReturn, get_args
 import click
 
 from imagenet import settings
-from imagenet.commands import refusal
+from imagenet.commands import AGAIN, refusal
 from imagenet.distributed import Sharding
 
 # Exit codes beside 0, finished, and 1, an error that says what to do. torchrun keeps them to itself: it ends with 1 whenever a
 # process ends with another code than 0, so under torchrun the line that is printed tells them apart.
-AGAIN = 75  # --max-minutes were over: saved, the same command continues (EX_TEMPFAIL of sysexits.h)
 TERMINATED = 143  # SIGTERM: saved, the same command continues (128 + 15, as shells have it)
 
 
