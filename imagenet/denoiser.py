@@ -21,6 +21,8 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -65,10 +67,22 @@ class Guidance:
         return (log_snr >= self.low) & (log_snr <= self.high)
 
 
-def vp_point(log_snr: Tensor, x: Tensor) -> Point:
-    """The variance-preserving state at λ (batch,) as a point of the circle, in x's dtype: rates −s and a, so W = a² + s²."""
-    a, s = (against(torch.exp(0.5 * F.logsigmoid(sign * log_snr.double())).to(x.dtype), x) for sign in (1, -1))
-    return Point(a, s, -s, a)
+class Level(NamedTuple):
+    """What signal and noise are to a network: z = x/norm, data = of_z·z + of_prediction·prediction, λ and what is told of it.
+
+    One number per image; but for λ with the trailing axes of the states they meet.
+    """
+
+    norm: Tensor
+    of_z: Tensor
+    of_prediction: Tensor
+    log_snr: Tensor
+    told: Tensor
+
+
+def _widened(value: Tensor, x: Tensor) -> Tensor:
+    """Numbers (…, batch) with as many axes behind as the states x have: (…, batch, 1, …)."""
+    return value.reshape(value.shape + (1,) * (x.ndim - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,21 +110,44 @@ class NetworkDenoiser:
     @torch.no_grad()
     def __call__(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
         """The posterior mean of the data, of x's shape and dtype; signal and noise 0-dim or one per image."""
-        signal, noise = (value.double().reshape(-1).expand(len(x)) for value in (signal, noise))
-        z = x / against(torch.sqrt(signal**2 + noise**2).to(x.dtype), x)
+        signal, noise = (value.reshape(-1).expand(len(x)) for value in (signal, noise))
+        return self.at(x, self.level(signal, noise, x))
+
+    def level(self, signal: Tensor, noise: Tensor, x: Tensor) -> Level:
+        """What signal and noise (batch,), or of many nodes (nodes, batch), are to the network, for states like x."""
+        signal, noise = signal.double(), noise.double()
         log_snr = 2 * (torch.log(signal) - torch.log(noise))
         start, end = self.start.double(), self.end.double()
-        predicted = self._guided(z, torch.clamp(log_snr, min=end, max=start), log_snr)
-        data = convert(predicted.to(x.dtype), z, vp_point(torch.maximum(log_snr, end), z), self.prediction, "data")
-        if self.prediction == "data":  # the other two give z itself at noise = 0
-            data = torch.where(against(noise == 0, x), z, data)
-        return data.clamp(-1, 1) if self.clip else data
+        a, s = (torch.exp(0.5 * F.logsigmoid(sign * torch.maximum(log_snr, end))) for sign in (1, -1))
+        at, zero, one = Point(a, s, -s, a), torch.zeros_like(a), torch.ones_like(a)
+        # `convert` is linear in state and prediction: what it makes of (1, 0) and (0, 1) are its coefficients.
+        of_z, of_prediction = (convert(v, z, at, self.prediction, "data") for z, v in ((one, zero), (zero, one)))
+        if self.prediction == "data":  # from the other two comes z itself at noise = 0
+            of_z, of_prediction = torch.where(noise == 0, one, of_z), torch.where(noise == 0, zero, of_prediction)
+        told = torch.clamp(log_snr, min=end, max=start).to(self.inputs)
+        norm, of_z, of_prediction = (_widened(v.to(x.dtype), x) for v in (torch.hypot(signal, noise), of_z, of_prediction))
+        return Level(norm, of_z, of_prediction, log_snr, told)
+
+    @torch.no_grad()
+    def at(self, x: Tensor, level: Level) -> Tensor:
+        """The posterior mean of the data for states x at a level, of x's shape and dtype."""
+        z = x / level.norm
+        predicted = self._guided(z, level.told, level.log_snr).to(x.dtype)
+        data = (level.of_z * z).add_(level.of_prediction * predicted)
+        return data.clamp_(-1, 1) if self.clip else data
+
+    @cached_property
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        return self.start.to(self.inputs), self.end.to(self.inputs)
 
     def _guided(self, z: Tensor, told: Tensor, log_snr: Tensor) -> Tensor:
+        start, end = self._ends
+        if self.guidance.weight == 1:
+            return self._evaluate(z, self.labels, told, start, end)
         inside = self.guidance.inside(log_snr)
-        count = int(inside.sum()) if self.guidance.weight != 1 else 0
+        count = int(inside.sum())
         if count == 0:
-            return self._evaluate(z, self.labels, told, self.start, self.end)
+            return self._evaluate(z, self.labels, told, start, end)
         if self.fixed or count == len(z):
             chosen = torch.arange(len(z), device=z.device)
         else:
@@ -119,7 +156,7 @@ class NetworkDenoiser:
         both = self._evaluate(
             torch.cat([z, z[chosen]]),
             torch.cat([self.labels, null]),
-            *(torch.cat([value, value[chosen]]) for value in (told, self.start, self.end)),
+            *(torch.cat([value, value[chosen]]) for value in (told, start, end)),
         )
         labelled, unlabelled = both[: len(z)], both[len(z) :]
         weight = torch.where(inside[chosen], self.guidance.weight, 1.0).to(both.dtype)
@@ -131,7 +168,7 @@ class NetworkDenoiser:
         device = z.device.type
         mixed = contextlib.nullcontext() if self.autocast is None else torch.autocast(device, self.autocast)
         with mixed:
-            return self.network(z.to(self.inputs), labels, *(value.to(self.inputs) for value in (log_snr, start, end)))
+            return self.network(z.to(self.inputs), labels, log_snr, start, end)
 
 
 # ---- what a walk of images needs beside theory's steps ------------------------------------------------------------------
@@ -179,11 +216,47 @@ class AtNodes(Schedule):
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         node = torch.round((1 - t) * (len(self.signals) - 1)).long()
+        return self.signals[node], self.noises[node]
 
-        def at(values: Tensor) -> Tensor:  # not values[node], which would wait for the number on an accelerator
-            return torch.index_select(values, 0, node.reshape(-1)).reshape(node.shape + values.shape[1:])
 
-        return at(self.signals), at(self.noises)
+class Node(NamedTuple):
+    """A node of a walk: signal and noise shaped against the states, and what they are to the network."""
+
+    signal: Tensor
+    noise: Tensor
+    level: Level
+
+
+@dataclass(frozen=True)
+class NodeFlow(Flow):
+    """A flow asked for the nodes of its schedule only, with all that depends on no state made for all of them at once.
+
+    Made at each step, they would cost a small network on a processor as much time as its arithmetic on pixels does. Times stay
+    with the processor, so that nothing waits for a device.
+    """
+
+    schedule: AtNodes
+    denoiser: NetworkDenoiser
+    nodes: tuple[Node, ...]
+
+    @classmethod
+    def of(cls, schedule: AtNodes, denoiser: NetworkDenoiser, x: Tensor) -> NodeFlow:
+        """For states like x."""
+        shape = (len(schedule.signals), len(x))
+        signals, noises = (values.reshape(len(values), -1).expand(shape) for values in (schedule.signals, schedule.noises))
+        levels = denoiser.level(signals, noises, x)
+        per_node = zip(*(values.unbind() for values in (_widened(signals, x), _widened(noises, x), *levels)), strict=True)
+        return cls(schedule, denoiser, tuple(Node(signal, noise, Level(*level)) for signal, noise, *level in per_node))
+
+    def _node(self, t: Tensor) -> Node:
+        return self.nodes[round((1 - t.item()) * (len(self.nodes) - 1))]
+
+    def at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        node = self._node(t)
+        return node.signal, node.noise
+
+    def data(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.denoiser.at(x, self._node(t).level)
 
 
 @dataclass(frozen=True)

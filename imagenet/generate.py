@@ -28,13 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from imagenet import schedules
-from imagenet.denoiser import AtNodes, Ended, Graphed, Guidance, NetworkDenoiser, Stored
+from imagenet.denoiser import AtNodes, Ended, Graphed, Guidance, NetworkDenoiser, NodeFlow, Stored
 from imagenet.failures import Fallback
 from imagenet.knowledge import Knowledge
 from imagenet.objective import Network
 from imagenet.request import IN_TIME, Request, require
 from imagenet.settings import Run, as_dict
-from theory.philox import DeviceStream
+from theory.philox import Ahead, DeviceStream
 from theory.progress import progress
 from theory.sampler import STEPS, Ancestral, Flow, Step, grid, last, walk
 from theory.schedule import Normalised, Schedule, variance_exploding_flow, variance_preserving_flow
@@ -208,13 +208,21 @@ class Generator:
         return state[:count], labels[:count]
 
     def _walk(self, request: Request, schedule: Schedule, denoiser: NetworkDenoiser, first: int, count: int) -> Tensor:
-        in_time, times = request.sampler in IN_TIME, grid(request.steps).to(self.device)
-        flow = Flow(schedule if in_time else AtNodes.of(Ended(schedule), times, self.dtype), denoiser)
+        in_time, times = request.sampler in IN_TIME, grid(request.steps)
         stream = DeviceStream(request.seed, ("generation",), self.device)
         side = self.knowledge.size
         x = stream.child("start").normal(count, (3, side, side), first).to(self.dtype)
+        on_device = times.to(self.device)
+        flow: Flow
+        if in_time:
+            flow, times = Flow(schedule, denoiser), on_device
+        else:
+            flow = NodeFlow.of(AtNodes.of(Ended(schedule), on_device, self.dtype), denoiser, x)
         x = (flow.at(times[0], x)[1] * x).to(self.dtype)
-        step: Step = Ancestral(stream, request.gamma, first) if request.sampler == "ancestral" else STEPS[request.sampler]()
+        ancestral = request.sampler == "ancestral"
+        step: Step = (
+            Ancestral(Ahead(stream, request.steps - 1), request.gamma, first) if ancestral else STEPS[request.sampler]()
+        )
         x = last(walk(flow, x, times, Stored(step, self.dtype)))
         return (x / flow.at(times[-1], x)[0]).to(self.dtype) if in_time else x
 

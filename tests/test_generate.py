@@ -21,7 +21,7 @@ from PIL import Image
 from imagenet import checkpoint, samples, schedules
 from imagenet.commands.generate import command
 from imagenet.data import to_unit
-from imagenet.denoiser import Ended, Graphed, Guidance, NetworkDenoiser
+from imagenet.denoiser import AtNodes, Ended, Graphed, Guidance, NetworkDenoiser, NodeFlow
 from imagenet.generate import Generator, Source, load_generator, sample_grid, steering, tile, to_pixels
 from imagenet.knowledge import Knowledge
 from imagenet.model import ResidualUViT
@@ -30,7 +30,7 @@ from imagenet.request import Request
 from imagenet.settings import Model, Noise, Objective, Run, Training, as_dict
 from theory import cost, per_image
 from theory.interpolant import against, point, velocity_coefficients
-from theory.sampler import STEPS, grid
+from theory.sampler import STEPS, Flow, grid
 from theory.schedule import Normalised
 from theory.spectrum import QUANTISATION_POWER, rapsd, rings
 from theory.stream import Stream
@@ -218,7 +218,7 @@ def test_order_in_the_number_of_steps(sampler, order):
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("sampler", STEPS)
 def test_kinds_of_prediction_give_the_same_images(noise, sampler):
-    """To 1e-7: ε at λ(1) is divided by a, down to 1e-3. BITE: a rate's sign in `vp_point`."""
+    """To 1e-7: ε at λ(1) is divided by a, down to 1e-3. BITE: a rate's sign in `NetworkDenoiser.level`."""
     request = Request(sampler, 5, count=3)
     velocity, *others = (exact(noise, Exact(kind)).states(request, 0, 3)[0] for kind in ("velocity", "data", "noise"))
     for other in others:
@@ -397,6 +397,22 @@ def test_ended_changes_one_instant_and_nothing_else():
         assert [c[0].item() for c in Ended(base).coefficients(times)] == [1.0, 0.0]
         for mine, theirs in zip(Ended(base).coefficients(times), base.coefficients(times), strict=True):
             assert torch.equal(mine[1:], theirs[1:])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("prediction", ["velocity", "data", "noise"])
+def test_a_flow_of_nodes_is_the_flow(prediction, shared):
+    """What is made for all nodes at once is what the denoiser makes of one: to rounding, both ends included."""
+    generator = exact("spectral, data set" if shared else "spectral, per image")
+    own = Ended(generator.schedule(Request(), 0, torch.arange(4) % 2))
+    assert (own.noise(1.0).ndim == 0) == shared
+    times, made = grid(5), denoiser(Exact(prediction), start=9.0, end=-9.0)
+    schedule = AtNodes.of(own, times, torch.float64)
+    plain, nodes = Flow(schedule, made), NodeFlow.of(schedule, made, X)
+    for t in times:
+        assert torch.allclose(nodes.data(X, t), plain.data(X, t), rtol=1e-12, atol=1e-14)
+        for left, right in zip(nodes.at(t, X), plain.at(t, X), strict=True):
+            assert torch.equal(left * X, right * X)
 
 
 # ---- streams ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import SCHEDULES, seeds
 from theory import philox as module
-from theory.philox import DeviceStream, normals, philox
+from theory.philox import Ahead, DeviceStream, normals, philox
 from theory.sampler import Ancestral, Flow, Memory
 from theory.stream import Stream
 
@@ -86,6 +86,40 @@ def test_pieces_do_not_change_a_bit(monkeypatch, dtype, limit):
     whole = stream.normal(5, (3, 3, 5))
     monkeypatch.setattr(module, "_CPU_BLOCKS", limit)
     assert torch.equal(stream.normal(5, (3, 3, 5)), whole)
+
+
+@pytest.mark.parametrize("limit", [0, 5 * 12 * 4, 1 << 24])
+@pytest.mark.parametrize("stream", [Stream(3), DeviceStream(3)])
+def test_children_drawn_ahead_are_the_children(monkeypatch, stream, limit):
+    """One at a time, a few, all at once; in turn, again, out of turn, for other samples, past the last, and by any label."""
+    monkeypatch.setattr(module, "_AHEAD_BYTES", limit)
+    ahead = Ahead(stream.child("noise"), 4)
+    for number in (0, 1, 2, 2, 3, 1, 7):
+        for start in (0, 0, 9):
+            found = ahead.child(number).normal(5, (3, 4), start)
+            assert torch.equal(found, stream.child("noise").child(number).normal(5, (3, 4), start))
+    assert torch.equal(ahead.child("other").normal(2, (3,)), stream.child("noise").child("other").normal(2, (3,)))
+    assert torch.equal(ahead.child(2).uniform(3), stream.child("noise").child(2).uniform(3))
+    assert torch.equal(ahead.child(2).child("a").normal(2, ()), stream.child("noise").child(2).child("a").normal(2, ()))
+    assert torch.equal(ahead.normal(2, ()), stream.child("noise").normal(2, ()))
+
+
+def test_drawing_ahead_draws_nothing_twice_and_nothing_in_vain():
+    class Counted:
+        drawn = 0
+
+        def child(self, label):
+            return self
+
+        def normal(self, count, shape, start=0):
+            self.drawn += 1
+            return torch.zeros(count, *shape)
+
+    source = Counted()
+    ahead = Ahead(source, 6)
+    for number in range(6):
+        ahead.child(number).normal(2, (3,))
+    assert source.drawn == 6
 
 
 def test_elements_do_not_depend_on_the_shape():
