@@ -1,6 +1,7 @@
 """The workflow itself, small, in a copy of the project: it runs, it is lazy, it does not depend on the core count."""
 
 import csv
+import io
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from docutils.core import publish_doctree
 
 from imagenet import checkpoint
 from imagenet.packed import open_packed
@@ -253,6 +255,15 @@ def test_results_do_not_depend_on_the_number_of_cores(project, both):
     assert len(one) > 4 * len(project.experiments()) + 2
     assert list(one) == list(two)
     assert [name for name in one if one[name] != two[name]] == []
+
+
+@pytest.mark.parametrize("caption", sorted(ROOT.glob("*/*.rst")), ids=lambda path: "/".join(path.parts[-2:]))
+def test_captions_are_text_the_report_can_set(caption):
+    """An absolute value between bars is a substitution to docutils, which puts an error in its place."""
+    complaints = io.StringIO()
+    text = re.sub(r"\{([{%]).*?[%}]\}", "0", caption.read_text(encoding="utf-8"), flags=re.DOTALL)
+    publish_doctree(text, settings_overrides={"warning_stream": complaints, "report_level": 1})
+    assert complaints.getvalue() == ""
 
 
 def test_report_holds_figures_and_captions(project):
