@@ -36,7 +36,7 @@ test: $(INSTALLED)
 readme: reproduce
 	$(BIN)/python -m synthetic.atlas_figure results/synthetic/atlas docs/n_epsilon.svg
 	$(BIN)/python -m imagenet.gpu_page --readme README.md
-	$(BIN)/python -m theory.ledger readme README.md results/theory/verdict.json results/synthetic/*/verdict.json results/imagenet/*/verdict.json
+	$(BIN)/python -m theory.table readme README.md results/theory/verdict.json results/synthetic/*/verdict.json results/imagenet/*/verdict.json
 
 lint: $(LINTERS)
 	$(BIN)/ruff check

@@ -14,7 +14,7 @@ with the exact denoiser of that Gaussian field, on its own schedule; then slope 
 
 Changed after a first look: B9-energy was redefined (its first form scaled by a distance that is about 0) with its margin set
 before the new form ran, and the steering rows got four times the fields. k of the rows with error bars is Student's, and the
-factor that decides is chosen by `theory.ledger.decisive`.
+factor that decides is chosen by `theory.ledger.decide`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from scipy.stats import ks_2samp
 from imagenet import prior, schedules
 from imagenet.parameters import Spectra, read_spectra
 from theory import cost, per_image, sampler
-from theory.ledger import Claim, Row, decisive, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.per_image import Basis, Rule
 from theory.progress import progress
 from theory.record import MARKERS
@@ -210,7 +209,7 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
     margin = 2 * math.sqrt(wanted * (1 - wanted) / count)
     excess = max(0.0, share - wanted)
     text = f"{100 * share:.1f} % of {count} p-values below {LEVEL}"
-    rows = [Row(ks, f"≤ {100 * wanted:.1f} ± {100 * margin:.1f} %", text, excess, margin, verdict(excess, margin))]
+    rows = [decide(excess, margin).row(ks, f"≤ {100 * wanted:.1f} ± {100 * margin:.1f} %", text)]
     drawn, pooled = (measured["energy"].sel(of=name).values for name in ("drawn", "drawn from all classes"))
     left, bar = drawn.sum() / pooled.sum(), math.nan  # sums: an estimate without bias can be negative in a class
     if len(drawn) > 1:  # jackknife over classes
@@ -218,17 +217,17 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
         bar = float(np.sqrt((len(drawn) - 1) / len(drawn) * ((without - without.mean()) ** 2).sum()))
     off = max(0.0, float(left))
     text = f"{100 * left:.1f} ± {100 * bar:.1f} % of the distance left"
-    k = student_k(max(1, len(drawn) - 1))
-    rows.append(Row(energy, "none left", text, off, ENERGY_MARGIN, verdict(off, ENERGY_MARGIN, bar, k=k)))
+    k = student_k(len(drawn) - 1)
+    rows.append(decide(off, ENERGY_MARGIN, bar, k=k).row(energy, "none left", text))
     for claim, kind in ((slope, "slope"), (amplitude, "amplitude")):
         ratio = measured["out"].sel(kind=kind) / predicted["out"].sel(kind=kind)
         count = ratio.sizes["field"]
         mean, error = ratio.mean("field").values, ratio.std("field", ddof=1).values / math.sqrt(count)
         k = student_k(count - 1, len(mean))
-        (worst,) = decisive(np.abs(mean - 1), STEER_MARGIN, error, k=k)
-        off, factor = abs(float(mean[worst]) - 1), float(ratio["factor"][worst])
-        text = f"× {factor * mean[worst]:.3f} ± {factor * error[worst]:.3f}, which decides of {len(mean)}"
-        rows.append(Row(claim, f"× {factor:g}", text, off, STEER_MARGIN, verdict(off, STEER_MARGIN, float(error[worst]), k=k)))
+        worst = decide(np.abs(mean - 1), STEER_MARGIN, error, k=k)
+        factor = float(ratio["factor"][worst.at])
+        text = f"× {factor * mean[worst.at]:.3f} ± {factor * worst.bar:.3f}, which decides of {len(mean)}"
+        rows.append(worst.row(claim, f"× {factor:g}", text))
     return rows
 
 

@@ -42,8 +42,7 @@ from imagenet.packed import open_packed
 from imagenet.request import Request
 from imagenet.settings import read
 from imagenet.sweeps import DISTANCE, gather, over_seeds, ratio, step_ticks
-from theory.ledger import Claim, Row, Verdict, decisive
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide
 from theory.record import LINES, MARKERS
 from theory.sampler import grid
 from theory.spectrum import rings
@@ -134,13 +133,13 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
 
     def row(claim: Claim, text: str, tried: tuple[int, ...], margin: float, *, swapped: bool = False, more: str = "") -> Row:
         pairs = [_ratio_at(frechet, n, *((theirs, ours) if swapped else (ours, theirs)), len(tried)) for n in tried]
-        (worst,) = decisive([error for error, _ in pairs], margin, [allowed for _, allowed in pairs], k=1.0)
-        at, (error, allowed) = tried[worst], pairs[worst]
-        if at not in steps:
-            return Row(claim, text, f"not swept at {at} steps{more}", error, margin, Verdict.UNDECIDED)
+        worst = decide([error for error, _ in pairs], margin, [allowed for _, allowed in pairs], k=1.0)
+        at = tried[worst.at[0]]
+        if at not in steps:  # its ratio is NaN
+            return worst.row(claim, text, f"not swept at {at} steps{more}")
         found, bar, _ = ratio(frechet.sel(evaluations=at), ours, theirs)
         said = f"{label}, N → ∞: ratio {found:.2f}{_bar(bar)} at {at} steps{more}"
-        return Row(claim, text, said, error, margin, verdict(error, margin, allowed, k=1.0))
+        return worst.row(claim, text, said)
 
     return [
         row(gain, f"ratio ≤ {1 - GAIN:.2f}", (32,), 1 - GAIN),
@@ -173,7 +172,7 @@ def _bar(value: float) -> str:
 
 def _spectrum_row(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, ours: str, theirs: str) -> Row:
     if "DDIM" not in measured["sampler"].values or 8 not in measured["evaluations"].values:
-        return Row(claim, "-", "DDIM not swept at 8 steps", float("nan"), 1.0, Verdict.UNDECIDED)
+        return decide(float("nan"), 1.0).row(claim, "-", "DDIM not swept at 8 steps")
     expected = predicted["rapsd_distance"].sel(evaluations=8).mean("band")
     wanted = float(expected.sel(run=ours)) / float(expected.sel(run=theirs))
     there = measured["rapsd_distance"].sel(evaluations=8, sampler="DDIM").mean("band")
@@ -181,7 +180,7 @@ def _spectrum_row(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, our
     error, standard_error, k = ratio(there, better, worse)
     found, bar, _ = ratio(there, ours, theirs)
     text = f"{better}; ratio {wanted:.2f}"
-    return Row(claim, text, f"ratio {found:.2f}{_bar(bar)}", error, 1.0, verdict(error, 1.0, standard_error, k=k))
+    return decide(error, 1.0, standard_error, k=k).row(claim, text, f"ratio {found:.2f}{_bar(bar)}")
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

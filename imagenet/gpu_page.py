@@ -20,8 +20,9 @@ import torch
 import xarray as xr
 
 from imagenet import quality
-from imagenet.gpu_results import GAIN, LEVEL, NOT_RUN, REFERENCE, Results, found_in, ranges, standard_errors, targets
+from imagenet.gpu_results import GAIN, NOT_RUN, REFERENCE, Results, found_in, ranges, targets
 from theory import record
+from theory.ledger import student_k
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +102,7 @@ _COSTS = (
 def _targets_text() -> str:
     return (
         f"Quality is a Fréchet distance without guidance; “better” is 1 − spectral ÷ baseline. Met or missed at "
-        f"{LEVEL:.0%} of Student's law over seed ranges of sampling ({standard_errors(3):.1f} standard errors for three), else "
+        f"95% of Student's law over seed ranges of sampling ({student_k(2):.1f} standard errors for three), else "
         "undecided. One training seed a schedule: the error of training is not in the bars."
     )
 
@@ -260,7 +261,7 @@ def draw_ratio(data: xr.Dataset, model: str, baseline: str) -> Figure:
     for k, sampler in enumerate(data["sampler"].values):
         ratio = 1 - gain.sel(sampler=sampler, extractor=label)
         at = {"sampler": sampler, "extractor": label}
-        allowed = [standard_errors(int(count)) for count in finished.sel(at)]
+        allowed = student_k(finished.sel(at).values - 1)
         bar = (error.sel(at) * allowed).fillna(0)
         axes.errorbar(ratio["evaluations"], ratio, yerr=bar, marker=record.MARKERS[k], capsize=3, label=str(sampler))
     axes.axhline(1, color="black", linewidth=1)

@@ -19,10 +19,10 @@ import xarray as xr
 
 from imagenet import quality
 from theory import record
+from theory.ledger import student_k
 
 REFERENCE = Path("results", "reference", "gpu")
 NOT_RUN = "not yet run on a GPU"
-LEVEL = 0.95  # at which a target must be met, or missed
 GAIN, AT = 0.15, 32  # Esteves and Makadia (arXiv 2603.19222), abstract; second-hand
 NEVER_WORSE, CROSSOVER = (8, 16), 256
 MFU = {"small32": 0.25, "in128-L": 0.40, "in256-L": 0.40}  # ours; in bfloat16, compiled
@@ -102,21 +102,11 @@ class Row:
     measured: str = ""
 
 
-def standard_errors(count: int) -> float:
-    """How many standard errors of the mean of `count` values hold LEVEL of Student's law; NaN for fewer than two.
-
-    `theory.ledger.student_k` of count − 1: written again here, since that module needs click, which a GPU's machine may lack.
-    """
-    from scipy.stats import t as student
-
-    return float(student.ppf((1 + LEVEL) / 2, count - 1)) if count > 1 else math.nan
-
-
 def judged(value: float, error: float, least: float, count: int) -> str:
     """Whether value ≥ least, with a standard error from `count` values: met, missed or undecided. Without error: undecided."""
     if math.isnan(value):
         return NOT_RUN
-    bar = standard_errors(count) * error
+    bar = student_k(count - 1) * error
     if math.isnan(bar):
         return "undecided"
     if value - bar >= least:

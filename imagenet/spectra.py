@@ -29,8 +29,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from imagenet.data import PHOTOGRAPHS, Images, open_images, to_unit
-from theory.ledger import Claim, Row, Verdict, decisive, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.progress import progress
 from theory.record import MARKERS
 from theory.spectrum import QUANTISATION_POWER, fit_power_law, rapsd, rings
@@ -157,28 +156,25 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
 def _mean_row(claim: Claim, measured: xr.Dataset, field: float) -> Row:
     count = measured.sizes["photograph"]
     if count < 2:
-        return Row(claim, f"{field:.2f}", f"{count} photographs, too few", float("nan"), MARGIN, Verdict.UNDECIDED)
+        return decide(float("nan"), MARGIN).row(claim, f"{field:.2f}", f"{count} photographs, too few")
     mean = float(measured["slope"].mean())
     standard_error = float(measured["slope"].std(ddof=1)) / count**0.5
     text = f"{mean:.2f} ± {standard_error:.2f} over {count} photographs"
     error = abs(mean - field)
-    found = verdict(error, MARGIN, standard_error, k=student_k(count - 1))
-    return Row(claim, f"{field:.2f}", text, error, MARGIN, found)
+    return decide(error, MARGIN, standard_error, k=student_k(count - 1)).row(claim, f"{field:.2f}", text)
 
 
 def _each_row(claim: Claim, measured: xr.Dataset, centre: float, margin: float) -> Row:
     """Judged by the photograph that decides: one that is outside, error bar included, or else the one nearest to being so."""
     predicted = f"{centre:.2f} ± {margin:.2f}"
     if not measured.sizes["photograph"]:
-        return Row(claim, predicted, "no photographs", float("nan"), margin, Verdict.UNDECIDED)
+        return decide(float("nan"), margin).row(claim, predicted, "no photographs")
     distance = abs(measured["slope"] - centre).values
     bars = measured["slope_error"].values
-    allowed = bars * [student_k(int(freedom), len(bars)) for freedom in measured["freedom"].values]  # each has its own k
-    (worst,) = decisive(distance, margin, allowed, k=1.0)
-    name, slope = measured["photograph"].values[worst], float(measured["slope"][worst])
-    text = f"{int((distance <= margin).sum())} of {len(distance)} inside; {name} decides, {slope:.2f} ± {bars[worst]:.2f}"
-    error = float(distance[worst])
-    return Row(claim, predicted, text, error, margin, verdict(error, margin, float(allowed[worst]), k=1.0))
+    worst = decide(distance, margin, bars, k=student_k(measured["freedom"].values, len(bars)))  # each has its own k
+    name, slope = measured["photograph"].values[worst.at], float(measured["slope"][worst.at])
+    text = f"{int((distance <= margin).sum())} of {len(distance)} inside; {name} decides, {slope:.2f} ± {worst.bar:.2f}"
+    return worst.row(claim, predicted, text)
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

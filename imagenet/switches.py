@@ -29,8 +29,7 @@ from imagenet.generate import Source, load_generator
 from imagenet.request import Request
 from imagenet.settings import changed
 from imagenet.sweeps import DISTANCE, TIMED, compared, gather, ratio
-from theory.ledger import Claim, Row, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.progress import progress
 from theory.record import MARKERS
 
@@ -111,7 +110,7 @@ def comparisons(measured: xr.Dataset, ours: str, names: Sequence[str], budget: i
         each = (mine / values.sel(run=name, drop=True)).dropna("seed").values
         middle, bar, k = ratio(values, ours, name, len(names))
         if len(each) < 2:
-            bar, k = middle * scatter, student_k(max(1, count - 1), len(names))
+            bar, k = middle * scatter, student_k(count - 1, len(names))
         found.append(Compared(name, each, middle, k * bar))
     return found
 
@@ -128,7 +127,7 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
         networks = f"{len(found.each)} network" + ("s" if len(found.each) != 1 else "")
         said = f"{1 / found.ratio:.2f} times the distance at {budget} steps with it changed, {kind}, {networks}; "
         said += f"inverse {found.ratio:.2f} ± {found.allowed:.2f} (k standard errors)"
-        rows.append(Row(claim, "≥ 1", said, found.ratio, 1.0, verdict(found.ratio, 1.0, found.allowed, k=1.0)))
+        rows.append(decide(found.ratio, 1.0, found.allowed, k=1.0).row(claim, "≥ 1", said))
     return rows
 
 

@@ -39,8 +39,7 @@ from imagenet.packed import Packed, open_packed
 from imagenet.request import Request
 from imagenet.schedules import ends
 from imagenet.sweeps import TIMED, compared, over_seeds, ratio, step_ticks
-from theory.ledger import Claim, Row, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.philox import DeviceStream
 from theory.record import LINES, MARKERS
 from theory.schedule import Gauge, Schedule, variance_exploding_flow, variance_preserving_flow
@@ -152,18 +151,18 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
         found, bar, k = ratio(values, better, worse)
         each = ", ".join(f"{name} {float(values.sel(run=name).mean()):.3g}" for name in (better, worse))
         said = f"{each} at {few} steps; ratio {found:.2f} ± {bar:.2f}"
-        rows.append(Row(claim, f"{better} below {worse}", said, found, 1.0, verdict(found, 1.0, bar, k=k)))
+        rows.append(decide(found, 1.0, bar, k=k).row(claim, f"{better} below {worse}", said))
     change = here["high_frequency_change"].sel(run="VE")
     expected = float(predicted["high_frequency_change"].sel(interpolant="VE", evaluations=few))
-    margin, k = float(np.log(2)), student_k(max(1, change.sizes["seed"] - 1))
+    margin, k = float(np.log(2)), student_k(change.sizes["seed"] - 1)
     mean, bar = (float(value) for value in over_seeds(change))
     estimate, estimate_bar = (float(value) for value in over_seeds(measured["estimate_change"]))
     text = f"Δ log R = {mean:.2f} ± {bar:.2f}"
     gap, gap_bar = (abs(float(value)) for value in over_seeds(change - measured["estimate_change"]))
     said = f"{estimate:.2f} ± {estimate_bar:.2f}"
-    rows.append(Row(network, said, text, gap, margin, verdict(gap, margin, gap_bar, k=k)))
+    rows.append(decide(gap, margin, gap_bar, k=k).row(network, said, text))
     gap = abs(mean - expected)
-    rows.append(Row(spectrum, f"{expected:.2f}", text, gap, margin, verdict(gap, margin, bar, k=k)))
+    rows.append(decide(gap, margin, bar, k=k).row(spectrum, f"{expected:.2f}", text))
     return rows
 
 

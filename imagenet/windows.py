@@ -37,8 +37,7 @@ from imagenet.data import PHOTOGRAPHS, Images, open_images, photograph_pixels, t
 from imagenet.design import usual
 from imagenet.parameters import Spectra, read_spectra
 from theory import per_image
-from theory.ledger import Claim, Row, decisive, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.per_image import Basis, Rule
 from theory.progress import progress
 from theory.record import MARKERS
@@ -216,10 +215,8 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
         share = float(left.sum() / measured["total"].sum())
         bar = _jackknife(left.values, measured["total"].values, measured["apart"].values)
         text = f"{100 * share:.1f} ± {100 * bar:.1f} % left"
-        k = _k(measured.sizes["class"] - 1)
-        rows.append(
-            Row(claim, f"≤ {100 * margin:g} % of the variance left", text, share, margin, verdict(share, margin, bar, k=k))
-        )
+        k = student_k(measured.sizes["class"] - 1)
+        rows.append(decide(share, margin, bar, k=k).row(claim, f"≤ {100 * margin:g} % of the variance left", text))
     moves = _moves(measured)
     count, law = moves.sizes["photograph"], (measured["slope"].values - 2) * math.log(2)
     for claim, end, wanted in (
@@ -230,8 +227,8 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
         mean, error = _mean(moves.sel(end=end) - wanted, "photograph")
         got, bar, off = float(moves.sel(end=end).mean()), float(error), abs(float(mean))
         text = f"{got:.2f} ± {bar:.2f} over {count} photographs"
-        found = verdict(off, END_MARGIN, bar, k=_k(count - 1))
-        rows.append(Row(claim, f"{np.mean(wanted):.2f} per doubling", text, off, END_MARGIN, found))
+        found = decide(off, END_MARGIN, bar, k=student_k(count - 1))
+        rows.append(found.row(claim, f"{np.mean(wanted):.2f} per doubling", text))
     rows.insert(-1, _slope_row(slope, measured["slope"].values, moves.sel(end="data").values))
     return rows
 
@@ -240,22 +237,21 @@ def _field_row(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row
     """The schedule that decides: all of them are claimed."""
     gap = measured["share"].sum("end") - predicted["share"].sum("end")  # (class, schedule)
     mean, error = (found.values for found in _mean(gap, "class"))
-    k = _k(gap.sizes["class"] - 1, len(mean))
-    (worst,) = decisive(np.abs(mean), SHARE_MARGIN, error, k=k)
-    off, bar = abs(float(mean[worst])), float(error[worst])
-    wanted, got = (float(found["share"].sum("end").isel(schedule=worst).mean()) for found in (predicted, measured))
-    text = f"{100 * got:.0f} ± {100 * bar:.0f} %, which decides of {len(mean)}"
-    name = str(gap["schedule"].values[worst])
-    return Row(claim, f"{100 * wanted:.0f} % of {name}", text, off, SHARE_MARGIN, verdict(off, SHARE_MARGIN, bar, k=k))
+    worst = decide(np.abs(mean), SHARE_MARGIN, error, k=student_k(gap.sizes["class"] - 1, len(mean)))
+    (k,) = worst.at
+    wanted, got = (float(found["share"].sum("end").isel(schedule=k).mean()) for found in (predicted, measured))
+    text = f"{100 * got:.0f} ± {100 * worst.bar:.0f} %, which decides of {len(mean)}"
+    name = str(gap["schedule"].values[k])
+    return worst.row(claim, f"{100 * wanted:.0f} % of {name}", text)
 
 
 def _slope_row(claim: Claim, steepness: np.ndarray, moves: np.ndarray) -> Row:
     """The slope in b of a straight line through the movements (photographs,), its error from what the line leaves."""
     rate, bar = _line(steepness, moves)
     off = abs(rate - math.log(2))
-    found = verdict(off, SLOPE_MARGIN, bar, k=_k(len(moves) - 2))
     text = f"{rate:.2f} ± {bar:.2f} over {len(moves)} photographs"
-    return Row(claim, f"{math.log(2):.2f} per unit of b; none: 0", text, off, SLOPE_MARGIN, found)
+    decision = decide(off, SLOPE_MARGIN, bar, k=student_k(len(moves) - 2))
+    return decision.row(claim, f"{math.log(2):.2f} per unit of b; none: 0", text)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -267,11 +263,6 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     rate = float(across @ y) / square
     left = y - y.mean() - rate * across
     return rate, math.sqrt(float(left @ left) / (len(x) - 2) / square) if len(x) > 2 else math.nan
-
-
-def _k(freedom: int, rows: int = 1) -> float:
-    """Student's k; with no freedom the error is NaN, whatever k."""
-    return student_k(max(1, freedom), rows)
 
 
 def _mean(values: xr.DataArray, over: str) -> tuple[xr.DataArray, xr.DataArray]:

@@ -26,8 +26,7 @@ from synthetic.atlas_figure import drawn
 from synthetic.families import STEEP, Scales, entries
 from theory import cost, feature, growth, oracle, program, reduction
 from theory.growth import Case
-from theory.ledger import Claim, Row, decisive, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.progress import progress
 from theory.reduction import Line
 from theory.sampler import STEPS, Ancestral, Flow, grid, last, walk
@@ -327,18 +326,15 @@ def _exponents(
     """The exponent of d, among the schedules and methods, that decides; Student's k of a line through `points`."""
     pairs = [(s, m) for s in schedules for m in methods if m in data.integrator.values]
     if not pairs:
-        return Row(claim, f"exponent {expected:.4f}", "—", math.nan, margin, verdict(math.nan, margin))
+        return decide(math.nan, margin).row(claim, f"exponent {expected:.4f}", "—")
     fits = [data.sel(schedule=s, integrator=m) for s, m in pairs]
     found, bars = np.array([fit.exponent.item() for fit in fits]), np.array([fit.exponent_error.item() for fit in fits])
-    points = [int(fit.points) for fit in fits]
-    reach = bars * [student_k(max(1, n - 2)) for n in points]
+    points = np.array([int(fit.points) for fit in fits])
     text = "; ".join(
         f"{s}, {m}: {a:.4f} ± {b:.4f} ({n} points)" for (s, m), a, b, n in zip(pairs, found, bars, points, strict=True)
     )
-    gaps = np.abs(found - expected)
-    (worst,) = decisive(gaps, margin, reach, k=1)
-    decided = verdict(float(gaps[worst]), margin, float(reach[worst]), k=1)
-    return Row(claim, f"exponent {expected:.4f}", text, float(gaps[worst]), margin, decided)
+    decision = decide(np.abs(found - expected), margin, bars, k=student_k(points - 2))
+    return decision.row(claim, f"exponent {expected:.4f}", text)
 
 
 def _log_uniform(claim: Claim, data: xr.Dataset) -> Row:
@@ -347,13 +343,10 @@ def _log_uniform(claim: Claim, data: xr.Dataset) -> Row:
     better = min(criterion["power"], criterion["constant"]) - criterion["log"]
     error = math.exp(-better / 2) if math.isfinite(better) else math.nan
     text = ", ".join(f"{law} {value:.1f}" for law, value in criterion.items())
-    return Row(
+    return decide(error, MARGINS["G3"]).row(
         claim,
         "AICc lowest for log d",
         f"AICc: {text}; {float(fit.per_decade):.2f} steps a decade; relative likelihood of the runner-up {error:.2g}",
-        error,
-        MARGINS["G3"],
-        verdict(error, MARGINS["G3"]),
     )
 
 
@@ -365,21 +358,13 @@ def _oracle(claims: Mapping[str, Claim], predicted: xr.Dataset, measured: xr.Dat
     limit = predicted.decoupled_error.values[kept]
     gap = float(np.abs(measured.oracle_error.isel(oracle_dim=-1).values[kept] / limit - 1).max())
     return [
-        Row(
-            claims["G6-oracle"],
-            "below 0.1",
-            f"geodesic ÷ oracle − 1, worst d: {by_count}",
-            float(excess.max()),
-            MARGINS["G6"],
-            verdict(float(excess.max()), MARGINS["G6"]),
+        decide(float(excess.max()), MARGINS["G6"]).row(
+            claims["G6-oracle"], "below 0.1", f"geodesic ÷ oracle − 1, worst d: {by_count}"
         ),
-        Row(
+        decide(gap, MARGINS["G6-crossing"]).row(
             claims["G6-oracle-crossing"],
             "oracle = ½ min_j [L(j) + L(N + 2 − j)], L(n) = −n log cos(π/2n)",
             f"largest relative deviation {gap:.2g} at d = {float(measured.oracle_dim[-1]):.0e}",
-            gap,
-            MARGINS["G6-crossing"],
-            verdict(gap, MARGINS["G6-crossing"]),
         ),
     ]
 
@@ -388,9 +373,7 @@ def _reduction(claim: Claim, measured: xr.Dataset) -> Row:
     worst = measured.deviation.max(("confirm_dim", "part"))
     text = "; ".join(f"{name}: {float(v):.1e}" for name, v in zip(measured.confirmed.values, worst, strict=True))
     where = ", ".join(f"{int(d)}" for d in measured.confirm_dim)
-    return Row(
-        claim, "0", f"d = {where}: {text}", float(worst.max()), MARGINS["G7"], verdict(float(worst.max()), MARGINS["G7"])
-    )
+    return decide(float(worst.max()), MARGINS["G7"]).row(claim, "0", f"d = {where}: {text}")
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

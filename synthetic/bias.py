@@ -28,9 +28,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from synthetic import testbed
-from synthetic.testbed import Field, judged
+from synthetic.testbed import Field
 from theory import spectrum
-from theory.ledger import Claim, Row, decisive, student_k
+from theory.ledger import Claim, Row, decide, student_k
 from theory.record import LINES, MARKERS
 from theory.stream import Stream
 
@@ -160,21 +160,21 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
     gap = np.abs(measured.bias - predicted.image).transpose("slope", "size")
     errors, bars = gap.values, measured.bias_error.transpose("slope", "size").values
     k = student_k(settings["samples"] - 1, gap.sizes["slope"])  # the sides of one slope are of the same images
-    i, j = decisive(errors, SHIFT_MARGIN, bars, k=k)
-    value, bar = float(errors[i, j]), float(bars[i, j])
+    worst = decide(errors, SHIFT_MARGIN, bars, k=k)
+    i, j = worst.at
     text = f"largest difference {errors.max():.3f}; decided by b = {float(gap.slope[i]):g}, {int(gap['size'][j])} px: "
-    text += f"{value:.3f} ± {bar:.3f}, {settings['samples']} images, k = {k:.1f}"
+    text += f"{worst.error:.3f} ± {worst.bar:.3f}, {settings['samples']} images, k = {k:.1f}"
     rule = "biases " + _listed(predicted.image)
-    rows = [judged(claims["T5-shift"], rule, text, value, SHIFT_MARGIN, bar, k=k)]
+    rows = [worst.row(claims["T5-shift"], rule, text)]
     knees = ", ".join(f"b = {float(b):g}: f* = {float(f):.1f}" for b, f in zip(predicted.slope, predicted.knee, strict=True))
     gap = np.abs(predicted.image - predicted.tuned)
     text = f"tuned {_listed(predicted.tuned)}; largest difference {float(gap.max()):.3f}; {knees} cycles per image"
-    rows.append(judged(claims["T5-image"], rule, text, float(gap.max()), TUNED_MARGIN))
+    rows.append(decide(float(gap.max()), TUNED_MARGIN).row(claims["T5-image"], rule, text))
     rows.append(_small(claims["T5-image-small"]))
     gap = np.abs(predicted.pixel - predicted.tuned).max("size")
     text = "largest difference " + ", ".join(f"b = {float(b):g}: {float(v):.2f}" for b, v in zip(gap.slope, gap, strict=True))
     other = "; ".join("biases " + _listed(row) for row in predicted.pixel)
-    rows.append(judged(claims["T5-pixel"], other, text, float(gap.min()), TUNED_MARGIN))
+    rows.append(decide(float(gap.min()), TUNED_MARGIN).row(claims["T5-pixel"], other, text))
     return [*rows, _guidance(claims["T5-guidance"], predicted, measured)]
 
 
@@ -182,7 +182,7 @@ def _small(claim: Claim) -> Row:
     """The rule where its offset was not fitted."""
     bias = _offset() - 2 * math.log(SMALL)
     text = f"tuned {SMALL_TUNED:.2f}; the rule asks for {bias:.2f}"
-    return judged(claim, f"bias {bias:.2f}", text, abs(bias - SMALL_TUNED), TUNED_MARGIN)
+    return decide(abs(bias - SMALL_TUNED), TUNED_MARGIN).row(claim, f"bias {bias:.2f}", text)
 
 
 def _listed(values: xr.DataArray) -> str:
@@ -198,7 +198,7 @@ def _guidance(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
         for b, c, d, k in zip(predicted.slope, low, high, measured.knee, strict=True)
     )
     value = float(outside.max())
-    return judged(claim, "inside: factor 1", f"{text} cycles per image", value, 1.0)
+    return decide(value, 1.0).row(claim, "inside: factor 1", f"{text} cycles per image")
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

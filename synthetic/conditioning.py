@@ -34,9 +34,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from synthetic import testbed
-from synthetic.testbed import GLOBAL, METRIC_NAMES, METRICS, Field, judged
+from synthetic.testbed import GLOBAL, METRIC_NAMES, METRICS, Field
 from theory import per_image, spectrum
-from theory.ledger import Claim, Row
+from theory.ledger import Claim, Row, decide
 from theory.progress import progress
 from theory.schedule import Schedule
 from theory.stream import Stream
@@ -234,16 +234,16 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
     for name in ("own", "parameters", "sampled"):
         value, error, expected, text = shares(name)
         lost = max(0.0, 1 - value)
-        rows.append(judged(claims[f"T3-{name}"], expected, text, lost, LOSS_MARGIN, error))
+        rows.append(decide(lost, LOSS_MARGIN, error).row(claims[f"T3-{name}"], expected, text))
     value, error, expected, text = shares("ignored")
     pair = measured.error.sel(shape="geodesic", metric="wasserstein")
     ratio = float(means.sel(condition="dataset") / means.sel(condition="ignored"))
     gap = pair.sel(condition="dataset") - ratio * pair.sel(condition="ignored")
     ratio_bar = float(gap.std("image", ddof=1) / np.sqrt(gap.sizes["image"]) / means.sel(condition="ignored"))
     text = f"ratio {ratio:.3f} ± {ratio_bar:.3f}; {text}"
-    rows.append(judged(claims["T3-ignored"], "ratio dataset/ignored below 1", text, ratio, RATIO_MARGIN, ratio_bar))
+    rows.append(decide(ratio, RATIO_MARGIN, ratio_bar).row(claims["T3-ignored"], "ratio dataset/ignored below 1", text))
     value, error, expected, text = shares("dataset")
-    rows.append(judged(claims["T3-dataset"], expected, text, max(0.0, value), KEPT_MARGIN, error))
+    rows.append(decide(max(0.0, value), KEPT_MARGIN, error).row(claims["T3-dataset"], expected, text))
     return [*rows, _mixed(claims["T3-mixed"], measured)]
 
 
@@ -254,7 +254,7 @@ def _mixed(claim: Claim, measured: xr.Dataset) -> Row:
     ratio = float(oracle.mean() / base.mean())
     bar = float((oracle - ratio * base).std("image", ddof=1) / np.sqrt(base.sizes["image"]) / base.mean())
     listed = ", ".join(f"{condition} {float(mean):.3%}" for condition, mean in zip(means.condition.values, means, strict=True))
-    return judged(claim, "ratio below 1", f"ratio {ratio:.3f} ± {bar:.3f} to {best}; {listed}", ratio, RATIO_MARGIN, bar)
+    return decide(ratio, RATIO_MARGIN, bar).row(claim, "ratio below 1", f"ratio {ratio:.3f} ± {bar:.3f} to {best}; {listed}")
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

@@ -31,9 +31,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from synthetic import testbed
-from synthetic.testbed import GLOBAL, METRIC_NAMES, METRICS, Field, judged
+from synthetic.testbed import GLOBAL, METRIC_NAMES, METRICS, Field
 from theory import bound
-from theory.ledger import Claim, Row
+from theory.ledger import Claim, Row, decide
 from theory.record import LINES, MARKERS
 
 PAPER = "arXiv 2603.19222, abstract (tight schedules; their loss at many steps); floor, crossover and ε(N) ours"
@@ -167,12 +167,12 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
             f"largest ratio {value:.3f} (b = {b:g}, N = {n}), median {float(ratio.median()):.3f}; best ε at b nearest 2: {best}"
         )
         expected = "ε(N) = " + ", ".join(f"{float(e):.2g}" for e in predicted.epsilon.sel(shape=shape))
-        rows.append(judged(claims[f"T4-rule-{SHORT[shape]}"], expected, text, value, RULE_MARGIN))
+        rows.append(decide(value, RULE_MARGIN).row(claims[f"T4-rule-{SHORT[shape]}"], expected, text))
     few = square.rule.sel(shape="geodesic") / best_global
     few = few.sel(steps=few.steps[few.steps >= 8])
     value, (b, n) = float(few.max()), _place(few)
     text = f"largest ratio {value:.3f} (b = {b:g}, N = {n}); at N = {int(few.steps[-1])}: {float(few.isel(steps=-1).max()):.3f}"
-    rows.append(judged(claims["T4-removed"], "ratio below 1", text, value, REMOVED_MARGIN))
+    rows.append(decide(value, REMOVED_MARGIN).row(claims["T4-removed"], "ratio below 1", text))
     return [*rows, _rate(claims["T4-rate"], square)]
 
 
@@ -190,7 +190,7 @@ def _floor(claim: Claim, predicted: xr.Dataset, square: xr.Dataset, settings: Ma
     gap = np.abs(last / floor - 1)
     value, worst = float(gap.max()), int(gap.values.argmax())
     text = f"W₂²/total power at N = {count}: {float(last[worst]):.4g} (b = {float(gap.slope[worst]):g})"
-    return judged(claim, f"{float(floor[worst]):.4g} at ε = {settings['epsilon']:g}", text, value, FLOOR_MARGIN)
+    return decide(value, FLOOR_MARGIN).row(claim, f"{float(floor[worst]):.4g} at ε = {settings['epsilon']:g}", text)
 
 
 def _crossover(claim: Claim, square: xr.Dataset, best_global: xr.DataArray) -> Row:
@@ -202,7 +202,7 @@ def _crossover(claim: Claim, square: xr.Dataset, best_global: xr.DataArray) -> R
         missing += not late
         texts.append(f"b = {float(row.slope):g}: " + (f"N = {late[0]}" if late else "none"))
     text = "first N ≥ 8 where a global schedule is better by 5 %: " + ", ".join(texts)
-    return judged(claim, "a crossing at every slope", text, float(missing), 0.0)
+    return decide(float(missing), 0.0).row(claim, "a crossing at every slope", text)
 
 
 def _rate(claim: Claim, square: xr.Dataset) -> Row:
@@ -212,7 +212,7 @@ def _rate(claim: Claim, square: xr.Dataset) -> Row:
     gap = float(np.abs(rates["rule"] + 2).max())
     text = f"exponents at ε(N): {float(rates['rule'].min()):.3f} to {float(rates['rule'].max()):.3f}; "
     text += f"at the fixed ε: {float(rates['fixed'].min()):.3f} to {float(rates['fixed'].max()):.3f}"
-    return judged(claim, "−2; 0 at the fixed ε", text, gap, RATE_MARGIN)
+    return decide(gap, RATE_MARGIN).row(claim, "−2; 0 at the fixed ε", text)
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

@@ -30,8 +30,7 @@ from matplotlib.ticker import LogLocator
 from synthetic.noise import noise_blocks
 from theory import limit
 from theory.curie_weiss import CurieWeiss
-from theory.ledger import Claim, Row, decisive, largest_score, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, largest_score, student_k
 from theory.progress import progress
 from theory.record import LINES, MARKERS
 from theory.sampler import Euler, Flow, grid, last, walk
@@ -239,15 +238,12 @@ def _lost_weights(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> 
     at = measured.isel(dim=-1).sel(interpolant=list(RECOVERS["spread"]))
     theory = float(predicted.weight.isel(dim=-1).sel(interpolant=list(RECOVERS["spread"])).min())
     errors, bars = np.abs(1 - at.weight.values), at.weight_error.values
-    (worst,) = decisive(errors, LOST_MARGIN, bars)
-    error, bar = float(errors[worst]), float(bars[worst])
-    return Row(
+    worst = decide(errors, LOST_MARGIN, bars)
+    (k,) = worst.at
+    return worst.row(
         claim,
         f"p̂ = {theory:.5f} at d = {int(at.dim)} (p = {float(predicted.weight_of_law):.3f})",
-        f"p̂ = {float(at.weight[worst]):.4f} ± {bar:.4f} ({RECOVERS['spread'][worst]})",
-        error,
-        LOST_MARGIN,
-        verdict(error, LOST_MARGIN, bar),
+        f"p̂ = {float(at.weight[k]):.4f} ± {worst.bar:.4f} ({RECOVERS['spread'][k]})",
     )
 
 
@@ -268,15 +264,11 @@ def _rate(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, feature: st
         bars.append(float(np.sqrt(((x * bar / gap) ** 2).sum())))
         theory.append(float(x @ np.log(np.abs(p[f"{feature}_by_steps"].values - asymptotic))))
         texts.append(f"{name} {slopes[-1]:.3f} ± {bars[-1]:.3f}")
-    errors, k = np.abs(np.array(slopes) + 1), max(2.0, student_k(max(1, count - 1)))
-    (worst,) = decisive(errors, RATE_MARGIN, bars, k=k)
-    return Row(
+    decision = decide(np.abs(np.array(slopes) + 1), RATE_MARGIN, bars, k=max(2.0, student_k(max(1, count - 1))))
+    return decision.row(
         claim,
         "exponent of N: −1; scalar maps at these N: " + ", ".join(f"{n} {s:.3f}" for n, s in zip(names, theory, strict=True)),
         "; ".join(texts),
-        float(errors[worst]),
-        RATE_MARGIN,
-        verdict(float(errors[worst]), RATE_MARGIN, bars[worst], k=k),
     )
 
 
@@ -292,16 +284,10 @@ def _lost_spread(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> R
         bars.append(left[-1] * float(at.spread_error[-1]) / float(spread[-1]))
         power = float(np.log(spread[-1] / spread[-2])) / decade
         texts.append(f"{name}: σ̂ = {spread[-1]:.4g} at d = {int(measured.dim[-1])}, over the last decade ∝ d^{power:.3f}")
-    (worst,) = decisive(left, SPREAD_MARGIN, bars)
     theory = predicted.isel(dim=-1)
     expected = ", ".join(f"{n}: {float(theory.spread.sel(interpolant=n)):.4g}" for n in ("VE linear", "VE sqrt"))
-    return Row(
-        claim,
-        f"σ = {truth:.4g}; {expected}; exponents −½ and ½ as d → ∞",
-        "; ".join(texts),
-        left[worst],
-        SPREAD_MARGIN,
-        verdict(left[worst], SPREAD_MARGIN, bars[worst]),
+    return decide(left, SPREAD_MARGIN, bars).row(
+        claim, f"σ = {truth:.4g}; {expected}; exponents −½ and ½ as d → ∞", "; ".join(texts)
     )
 
 
@@ -313,17 +299,16 @@ def _exact(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, law: str) 
         error = np.abs(measured.spread.values / theory["spread"].values - 1)[:, large]
         bars = (measured.spread_error / measured.spread).values[:, large]
         if error.size == 0:
-            return Row(claim, "no dimension ≥ 1000 in this run", "—", math.nan, LIMIT_MARGIN, verdict(math.nan, LIMIT_MARGIN))
-        worst = decisive(error, LIMIT_MARGIN, bars)
-        value, bar = float(error[worst]), float(bars[worst])
-        where = f"{INTERPOLANTS[worst[0]]}, d = {int(measured.dim.values[large][worst[1]])}"
-        text = f"relative deviation of σ̂ that decides: {value:.4f} ± {bar:.4f} ({where})"
-        return Row(claim, "0", text, value, LIMIT_MARGIN, verdict(value, LIMIT_MARGIN, bar))
+            return decide(math.nan, LIMIT_MARGIN).row(claim, "no dimension ≥ 1000 in this run", "—")
+        worst = decide(error, LIMIT_MARGIN, bars)
+        where = f"{INTERPOLANTS[worst.at[0]]}, d = {int(measured.dim.values[large][worst.at[1]])}"
+        text = f"relative deviation of σ̂ that decides: {worst.error:.4f} ± {worst.bar:.4f} ({where})"
+        return worst.row(claim, "0", text)
     scores = [np.abs((measured[n].values - theory[n].values) / measured[f"{n}_error"].values) for n in ("weight", "spread")]
     count, value = sum(score.size for score in scores), float(np.max(scores))
     margin = largest_score(count)
     text = f"largest deviation: {float(scores[0].max()):.2f} (weights), {float(scores[1].max()):.2f} (spread) standard errors"
-    return Row(claim, f"the largest of {count} below {margin:.2f} standard errors", text, value, margin, verdict(value, margin))
+    return decide(value, margin).row(claim, f"the largest of {count} below {margin:.2f} standard errors", text)
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

@@ -35,8 +35,7 @@ from synthetic.hierarchy_figure import drawn
 from synthetic.scales import Entry, Hierarchy, entries
 from theory import bound, growth
 from theory.growth import Case
-from theory.ledger import Claim, Row, Verdict, decisive, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.program import Array, Walk
 from theory.progress import progress
 from theory.sampler import DDIM, grid
@@ -314,11 +313,11 @@ def _phases(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
     found = [centroid(measured.place.values, curve) for curve in measured.skip_error.values]
     count, gap = runs(measured.skip_error.values), float(np.max(np.abs(np.subtract(found, expected))))
     error = gap if count == measured.sizes["phase"] else math.inf
-    texts = [", ".join(f"{math.exp(x):.3g}" for x in side) for side in (expected, found)]
-    return Row(
-        claim, f"{measured.sizes['phase']} phases, at ς = {texts[0]}", f"{count} phases, at ς = {texts[1]}", error,
-        MARGINS["H1"], verdict(error, MARGINS["H1"]),
-    )  # fmt: skip
+    told = [
+        f"{n} phases, at ς = {', '.join(f'{math.exp(x):.3g}' for x in side)}"
+        for n, side in ((measured.sizes["phase"], expected), (count, found))
+    ]
+    return decide(error, MARGINS["H1"]).row(claim, *told)
 
 
 def arrived(predicted: xr.Dataset) -> xr.DataArray:
@@ -372,12 +371,10 @@ def _exponent_text(value: float, bar: float, judged: bool, crossing: bool) -> st
 def _farthest(claim: Claim, theory: str, text: str, judged: Array, gap: Array, at: xr.Dataset, margin: float, most: int) -> Row:
     """The gap that decides among those `judged`, each bar with Student's k of a line through at most `most` points."""
     if not judged.any():
-        return Row(claim, theory, text, math.nan, margin, Verdict.UNDECIDED)
+        return decide(math.nan, margin).row(claim, theory, text)
     points = np.minimum(np.isfinite(at.steps).sum("dim").values, most)[judged]
-    reach = at.exponent_error.values[judged] * [student_k(max(1, n - 2)) for n in points]
-    (worst,) = decisive(gap[judged], margin, reach, k=1)
-    value = float(gap[judged][worst])
-    return Row(claim, theory, text, value, margin, verdict(value, margin, float(reach[worst]), k=1))
+    bar = at.exponent_error.values[judged]
+    return decide(gap[judged], margin, bar, k=student_k(points - 2)).row(claim, theory, text)
 
 
 def _crossing(claim: Claim, names: list[str], predicted: xr.Dataset, measured: xr.Dataset, most: int) -> Row:
@@ -402,7 +399,7 @@ def _bounded(claim: Claim, name: str, predicted: xr.Dataset, measured: xr.Datase
     excess = (found / limit - 1).values
     error = math.nan if np.isnan(excess).any() else max(0.0, float(excess.max()))
     texts = [", ".join(f"{v:g}" for v in side.values) for side in (limit, found.max("dim", skipna=False))]
-    return Row(claim, f"at most {texts[0]}", f"largest over d: {texts[1]}", error, MARGINS["H5"], verdict(error, MARGINS["H5"]))
+    return decide(error, MARGINS["H5"]).row(claim, f"at most {texts[0]}", f"largest over d: {texts[1]}")
 
 
 def _log_uniform(claim: Claim, measured: xr.Dataset) -> Row:
@@ -411,7 +408,7 @@ def _log_uniform(claim: Claim, measured: xr.Dataset) -> Row:
     rival = min(criterion["power"], criterion["constant"])
     likelihood = math.exp((criterion["log"] - rival) / 2) if math.isfinite(rival) else math.nan
     text = f"preferred: {row.best_of_all.item()}; the other laws' relative likelihood {likelihood:.2g}"
-    return Row(claim, "log d", text, likelihood, MARGINS["H4"], verdict(likelihood, MARGINS["H4"]))
+    return decide(likelihood, MARGINS["H4"]).row(claim, "log d", text)
 
 
 def _linear(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
@@ -420,10 +417,8 @@ def _linear(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
     slope = float((n * phases).sum() / (phases**2).sum())
     gap = float(np.max(np.abs(n / (slope * phases) - 1)))
     theory = float((predicted.by_depth.values * phases).sum() / (phases**2).sum())
-    return Row(
-        claim, f"{theory:.1f} steps a phase", f"{slope:.1f} steps a phase, N = {', '.join(f'{v:g}' for v in n)}", gap,
-        MARGINS["H6"], verdict(gap, MARGINS["H6"]),
-    )  # fmt: skip
+    text = f"{slope:.1f} steps a phase, N = {', '.join(f'{v:g}' for v in n)}"
+    return decide(gap, MARGINS["H6"]).row(claim, f"{theory:.1f} steps a phase", text)
 
 
 def _isolated(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
@@ -440,29 +435,28 @@ def _isolated(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
             else:
                 gaps.append(math.nan)
                 texts.append(f"{name}, {phase}: none")
-    (worst,) = decisive(gaps, MARGINS["H7"])
-    text = f"{np.isfinite(gaps).sum()} ratios of {len(gaps)}, worst: {texts[worst]}"
-    return Row(claim, "ratio 1", text, gaps[worst], MARGINS["H7"], verdict(gaps[worst], MARGINS["H7"]))
+    worst = decide(gaps, MARGINS["H7"])
+    text = f"{np.isfinite(gaps).sum()} ratios of {len(gaps)}, worst: {texts[worst.at[0]]}"
+    return worst.row(claim, "ratio 1", text)
 
 
 def _tree(claim: Claim, measured: xr.Dataset) -> Row:
     """Difference of a leaf's weight between tree and product that decides, over schedules at the largest d."""
-    at, margin, k = measured.isel(tree_dim=-1), MARGINS["H8"], student_k(7)  # eight shifts of the lattice
+    at = measured.isel(tree_dim=-1)
     gap, bar = np.abs(at.leaf - at.leaf_product).values, at.leaf_error.values
-    worst = decisive(gap, margin, bar, k=k)
-    value = float(gap[worst])
     names = at.tree_schedule.values
     text = "; ".join(f"{name}: {', '.join(f'{v:.3f}' for v in row)}" for name, row in zip(names, at.leaf.values, strict=True))
     theory = "; ".join(
         f"{name}: {', '.join(f'{v:.3f}' for v in row)}" for name, row in zip(names, at.leaf_product.values, strict=True)
     )
-    return Row(claim, theory, text, value, margin, verdict(value, margin, float(bar[worst]), k=k))
+    k = student_k(7)  # eight shifts of the lattice
+    return decide(gap, MARGINS["H8"], bar, k=k).row(claim, theory, text)
 
 
 def _samplers(claim: Claim, measured: xr.Dataset) -> Row:
     value = float(measured.tree_deviation.max())
     margin = MARGINS["H8-samplers"]
-    return Row(claim, "0", f"largest relative deviation {value:.2g}", value, margin, verdict(value, margin))
+    return decide(value, margin).row(claim, "0", f"largest relative deviation {value:.2g}")
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

@@ -35,8 +35,7 @@ from synthetic import families
 from synthetic.learned_figure import drawn
 from synthetic.small_network import PRECISION, Direction, Networks, Task, learn_direction, train
 from theory import growth, program, reduction, schedule
-from theory.ledger import Claim, Row, Verdict, decisive, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.program import FIRST, STATE, Array, Program, Walk
 from theory.progress import progress
 from theory.reduction import Line
@@ -266,7 +265,7 @@ def _mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
 
 def _k(values: xr.DataArray) -> float:
     """Standard errors either side that hold 95 % of means over so few trainings: Student's law."""
-    return student_k(max(1, values.sizes["repeat"] - 1))
+    return float(student_k(values.sizes["repeat"] - 1))
 
 
 def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> list[Row]:
@@ -302,26 +301,21 @@ def _class(claim: Claim, names: Sequence[str], exact: xr.DataArray, learned: xr.
         for name in names
     ]
     told = [f"{name}: {float(theory.sel(schedule=name)):.3f}" for name in names]
-    size = np.abs(slope.values)
-    (worst,) = decisive(size, margin, bar.values, k=k)
-    return Row(
-        claim, f"Θ(1); exact denoiser over the same d: {'; '.join(told)}", "; ".join(texts), float(size[worst]), margin,
-        verdict(float(size[worst]), margin, float(bar.values[worst]), k=k),
-    )  # fmt: skip
+    decision = decide(np.abs(slope.values), margin, bar.values, k=k)
+    return decision.row(claim, f"Θ(1); exact denoiser over the same d: {'; '.join(told)}", "; ".join(texts))
 
 
 def _reach(claim: Claim, name: str, exact: xr.DataArray, left: xr.DataArray, epsilon: float) -> Row:
     """The error of the feature that decides, at the largest N and d."""
     (mean, bar), k = _mean(left.sel(schedule=name)), _k(left)
-    (feature,) = decisive(mean.isel(dim=-1).values, epsilon, bar.isel(dim=-1).values, k=k)
-    value, error = float(mean[feature, -1]), float(bar[feature, -1])
+    worst = decide(mean.isel(dim=-1).values, epsilon, bar.isel(dim=-1).values, k=k)
+    (feature,) = worst.at
     text = f"{FEATURES[feature]} off by " + ", ".join(
         f"{m:.3f} ± {b:.3f} (d = {d:g})"
         for m, b, d in zip(mean[feature].values, bar[feature].values, mean.dim.values, strict=True)
     )
     steps = exact.sel(schedule=name).isel(dim=-1).item()
-    decided = verdict(value, epsilon, error, k=k)
-    return Row(claim, f"the exact denoiser reaches it at N = {steps:.0f}", text, value, epsilon, decided)
+    return worst.row(claim, f"the exact denoiser reaches it at N = {steps:.0f}", text)
 
 
 def _growth(claim: Claim, names: Sequence[str], left: xr.DataArray) -> Row:
@@ -329,15 +323,14 @@ def _growth(claim: Claim, names: Sequence[str], left: xr.DataArray) -> Row:
     kept, k = left.sel(schedule=list(names)), _k(left)
     mean, bar = _mean(kept.isel(dim=-1) - kept.isel(dim=0))
     rise = np.maximum(mean.values, 0.0)
-    worst = decisive(rise, MARGINS["growth"], bar.values, k=k)
-    value, error = float(rise[worst]), float(bar.values[worst])
+    worst = decide(rise, MARGINS["growth"], bar.values, k=k)
     largest = tuple(int(i) for i in np.unravel_index(int(np.argmax(mean.values)), mean.shape))
     told = [
         f"{what} {float(mean.values[at]):.4f} ± {float(bar.values[at]):.4f} ({names[at[1]]}, {FEATURES[at[0]]})"
-        for what, at in (("rise that decides", worst), ("largest rise", largest))
+        for what, at in (("rise that decides", worst.at), ("largest rise", largest))
     ]
     text = f"{'; '.join(dict.fromkeys(told))}; largest floor {float(kept.max()):.3f}"
-    return Row(claim, "no rise", text, value, MARGINS["growth"], verdict(value, MARGINS["growth"], error, k=k))
+    return worst.row(claim, "no rise", text)
 
 
 def _share(claim: Claim, predicted: xr.Dataset, left: xr.DataArray, epsilon: float) -> Row:
@@ -346,15 +339,13 @@ def _share(claim: Claim, predicted: xr.Dataset, left: xr.DataArray, epsilon: flo
     share = predicted.share.transpose(*mean.dims)
     shown = share.values >= SHARE
     if not shown.any():
-        return Row(claim, "none", "no phase has that share", math.nan, epsilon, Verdict.UNDECIDED)
-    (chosen,) = decisive(mean.values[shown], epsilon, bar.values[shown], k=k)
-    worst = tuple(np.argwhere(shown)[chosen])
-    value, error = float(mean.values[worst]), float(bar.values[worst])
+        return decide(math.nan, epsilon).row(claim, "none", "no phase has that share")
+    worst = decide(mean.values[shown], epsilon, bar.values[shown], k=k)
     seldom = mean.values[~shown & (share.values < SHARE / 10)]
-    where = ", ".join(str(mean[axis].values[at]) for axis, at in zip(mean.dims, worst, strict=True))
+    where = ", ".join(str(mean[axis].values[at]) for axis, at in zip(mean.dims, np.argwhere(shown)[worst.at], strict=True))
     rest = f"; below a hundredth: {seldom.min():.3f} to {seldom.max():.3f}" if len(seldom) else ""
-    text = f"{int(shown.sum())} phases, the error that decides {value:.3f} ± {error:.3f} ({where}){rest}"
-    return Row(claim, f"share ≥ {SHARE:g}", text, value, epsilon, verdict(value, epsilon, error, k=k))
+    text = f"{int(shown.sum())} phases, the error that decides {worst.error:.3f} ± {worst.bar:.3f} ({where}){rest}"
+    return worst.row(claim, f"share ≥ {SHARE:g}", text)
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

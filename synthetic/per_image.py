@@ -34,9 +34,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from synthetic import testbed
-from synthetic.testbed import GLOBAL, METRIC_NAMES, METRICS, SCHEDULES, VARIANCE, WINDOWED, Field, judged
+from synthetic.testbed import GLOBAL, METRIC_NAMES, METRICS, SCHEDULES, VARIANCE, WINDOWED, Field
 from theory import spectrum
-from theory.ledger import Claim, Row
+from theory.ledger import Claim, Row, decide
 from theory.progress import progress
 from theory.record import LINES, MARKERS
 from theory.sampler import DDIM, Ancestral, Step
@@ -252,7 +252,7 @@ def _exact(claims: Mapping[str, Claim], predicted: xr.Dataset, measured: xr.Data
     worst = float(np.abs(measured.error / theory - 1).max())
     # Of W₂² and KL, which are squares of small numbers: a variance off by δ shows as 2δ/e at least.
     text = f"largest relative deviation of any error: {worst:.2g}"
-    return judged(claims["T2-exact-rings"], "0", text, worst, RING_MARGIN)
+    return decide(worst, RING_MARGIN).row(claims["T2-exact-rings"], "0", text)
 
 
 def _images(claims: Mapping[str, Claim], predicted: xr.Dataset, measured: xr.Dataset) -> Row:
@@ -260,7 +260,7 @@ def _images(claims: Mapping[str, Claim], predicted: xr.Dataset, measured: xr.Dat
     worst = score.max("ring")
     value, where = float(worst.max()), str(worst.case[int(worst.values.argmax())].item())
     text = f"largest of {int(score.notnull().sum())} deviations: {value:.2f} standard errors ({where})"
-    return judged(claims["T2-exact-images"], f"below {IMAGE_MARGIN}", text, value, IMAGE_MARGIN)
+    return decide(value, IMAGE_MARGIN).row(claims["T2-exact-images"], f"below {IMAGE_MARGIN}", text)
 
 
 def _finite_ends() -> list[str]:
@@ -275,7 +275,7 @@ def _speed(claims: Mapping[str, Claim], predicted: xr.Dataset, sides: Mapping[st
     value = float(gap[worst])
     text = f"largest relative deviation {value:.3f} ({_finite_ends()[worst[1]]}, b = {float(ratio.slope[worst[0]]):g})"
     text += f"; median {float(np.median(gap)):.2g}; other schedules, with infinite |dλ/dt| at an end, approach it slower"
-    return judged(claims["T2-speed"], "0 for many steps", text, value, SPEED_MARGIN)
+    return decide(value, SPEED_MARGIN).row(claims["T2-speed"], "0 for many steps", text)
 
 
 def _beats(claim: Claim, error: xr.DataArray, name: str, others: tuple[str, ...], margin: float = RATIO_MARGIN) -> Row:
@@ -294,7 +294,7 @@ def _beats(claim: Claim, error: xr.DataArray, name: str, others: tuple[str, ...]
     text = f"largest ratio {value:.3f} (to {best}, {where})"
     if ratio.size > 1 and share < 1:
         text += f"; below 1 in {share:.0%}" + (f": {'; '.join(wins)}" if wins else "")
-    return judged(claim, f"ratio of errors below {margin:g}", text, value, margin)
+    return decide(value, margin).row(claim, f"ratio of errors below {margin:g}", text)
 
 
 def _resolution(claim: Claim, predicted: xr.Dataset) -> Row:
@@ -307,7 +307,7 @@ def _resolution(claim: Claim, predicted: xr.Dataset) -> Row:
     text = f"largest relative deviation {float(gap.max()):.3f}; exponents of the side at b = {float(exponent.slope):g}: "
     text += ", ".join(f"{name} {float(exponent.sel(schedule=name)):.2f}" for name in names)
     value = float(gap.max())
-    return judged(claim, "the formula", text, value, SPEED_MARGIN)
+    return decide(value, SPEED_MARGIN).row(claim, "the formula", text)
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

@@ -30,8 +30,7 @@ from synthetic import portrait_figure
 from synthetic.noise import noise_blocks
 from theory import limit, phase
 from theory.curie_weiss import CurieWeiss
-from theory.ledger import Claim, Row
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide
 from theory.progress import progress
 from theory.sampler import DDIM, Flow, grid, walk
 from theory.schedule import Schedule, variance_exploding_flow, variance_preserving_flow
@@ -192,7 +191,7 @@ def _deviation(claim: Claim, share: xr.DataArray, expected: xr.DataArray, margin
     gap = abs(share - expected)
     text = "; ".join(f"{name}: largest {float(gap.sel(flow=name).max()):.3g}" for name in gap.flow.values)
     value = float(gap.max())
-    return Row(claim, "equal", text, value, MARGINS[margin], verdict(value, MARGINS[margin]))
+    return decide(value, MARGINS[margin]).row(claim, "equal", text)
 
 
 def crossing(ratio: np.ndarray, share: np.ndarray, value: float) -> float:
@@ -216,7 +215,7 @@ def _apart(claim: Claim, ratio: xr.DataArray, modes: xr.DataArray, spins: xr.Dat
         found[str(name)] = ends[0] / ends[1]
     value = max(abs(v / expected - 1) for v in found.values())
     text = "; ".join(f"{name}: {v:.1f}" for name, v in found.items())
-    return Row(claim, f"m*√d = {expected:.1f}", text, value, MARGINS["apart"], verdict(value, MARGINS["apart"]))
+    return decide(value, MARGINS["apart"]).row(claim, f"m*√d = {expected:.1f}", text)
 
 
 def _speciation(claim: Claim, ratio: xr.DataArray, modes: xr.DataArray, predicted: xr.Dataset) -> Row:
@@ -230,10 +229,8 @@ def _speciation(claim: Claim, ratio: xr.DataArray, modes: xr.DataArray, predicte
         found[str(name)] = float(np.interp(-math.log(when), -np.log(row[kept]), share[kept]))
     value = max(abs(v - expected) for v in found.values())
     text = "; ".join(f"{name}: {v:.3f}" for name, v in found.items())
-    return Row(
-        claim, f"{expected:.3f} at θ_s = {theta:.2f}, ς_s = {when:.1f}", text, value, MARGINS["speciation"],
-        verdict(value, MARGINS["speciation"]),
-    )  # fmt: skip
+    theory = f"{expected:.3f} at θ_s = {theta:.2f}, ς_s = {when:.1f}"
+    return decide(value, MARGINS["speciation"]).row(claim, theory, text)
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

@@ -38,8 +38,7 @@ from synthetic.magnetisation import FEATURES
 from synthetic.spin_walks import sampled
 from theory import limit
 from theory.curie_weiss import CurieWeiss
-from theory.ledger import Claim, Row, decisive
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide
 from theory.progress import progress
 from theory.record import LINES, MARKERS
 from theory.sampler import Euler, grid
@@ -278,7 +277,7 @@ def _within(claim: Claim, errors: xr.DataArray, steps: int, theory: str = "every
     value = float(worst.max())
     at = errors.where(errors == errors.max(), drop=True)
     where = f"{at.clock.values[0]}, d = {float(at.dim[0]):.0e}"
-    return Row(claim, theory, f"N = {steps}: {parts}; worst: {where}", value, RECOVERED, verdict(value, RECOVERED))
+    return decide(value, RECOVERED).row(claim, theory, f"N = {steps}: {parts}; worst: {where}")
 
 
 def _floors(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
@@ -288,14 +287,13 @@ def _floors(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
         at = {"which": name, "floored": q}
         gaps[q], bars[q] = abs(measured.floor.sel(at).values - line.values), measured.floor_error.sel(at).values
     every, error = np.array(list(gaps.values())), np.array(list(bars.values()))
-    worst = decisive(every, FLOOR_MARGIN, error, k=1)  # a change from N/2 to N, three times what is left if that falls as N⁻²
-    value, bar = float(every[worst]), float(error[worst])
     text = "; ".join(
         f"{name} {q}: deviation ≤ {gaps[q].max():.1e}, known to {bars[q].max():.0e}" for q, (name, _) in pairs.items()
     )
     first = {name: float(predicted[name][0]) for name in ("kappa", "weight_floor", "spread_floor")}
     theory = f"κ = {first['kappa']:g}: p̂ − p = {first['weight_floor']:.4f}, σ̂/σ − 1 = {first['spread_floor']:.4f}"
-    return Row(claim, theory, text, value, FLOOR_MARGIN, verdict(value, FLOOR_MARGIN, bar, k=1))
+    decision = decide(every, FLOOR_MARGIN, error, k=1)  # a change from N/2 to N, three times what is left if that falls as N⁻²
+    return decision.row(claim, theory, text)
 
 
 def _rates(claim: Claim, measured: xr.Dataset) -> Row:
@@ -306,7 +304,7 @@ def _rates(claim: Claim, measured: xr.Dataset) -> Row:
         slope = float(np.polyfit(x, np.log(tail.sel(clock=name, quantity=quantity).values), 1)[0])
         gaps.append(abs(slope - expected))
         texts.append(f"{name} {quantity} {slope:.3f}")
-    return Row(claim, "W₂ −½, weights −1", "; ".join(texts), max(gaps), RATE_MARGIN, verdict(max(gaps), RATE_MARGIN))
+    return decide(max(gaps), RATE_MARGIN).row(claim, "W₂ −½, weights −1", "; ".join(texts))
 
 
 def _relative(name: str, predicted: xr.Dataset, measured: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
@@ -319,16 +317,15 @@ def _relative(name: str, predicted: xr.Dataset, measured: xr.Dataset) -> tuple[x
 def _spin_row(claim: Claim, name: str, predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Row:
     steps = _steps(name, settings)
     gap, bar = (v.sel(feature=["weights", "means", "spread"]) for v in _relative(name, predicted, measured))
-    worst = decisive(gap.values, RECOVERED, bar.values)
-    value, error = float(gap.values[worst]), float(bar.values[worst])
+    worst = decide(gap.values, RECOVERED, bar.values)
     parts = ", ".join(f"{q} {float(gap.sel(feature=q).max()):.3g}" for q in gap.feature.values)
-    where = f"{gap.feature.values[worst[0]]} at d = {int(gap.spin_dim[worst[1]])}: {value:.3g} ± {error:.2g}"
+    where = f"{gap.feature.values[worst.at[0]]} at d = {int(gap.spin_dim[worst.at[1]])}: {worst.error:.3g} ± {worst.bar:.2g}"
     text = f"N = {steps}: {parts}; decided by {where}"
     limits = (
         predicted.spin_spread.sel(clock=name) / limit.TwoModes.curie_weiss(1, settings["coupling"], settings["field"]).spread
     )
     theory = f"every error ≤ 5 %; spread by the mean-field map: {float(abs(limits - 1).max()):.3g}"
-    return Row(claim, theory, text, value, RECOVERED, verdict(value, RECOVERED, error))
+    return worst.row(claim, theory, text)
 
 
 def _spin_fluctuations(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
@@ -336,16 +333,14 @@ def _spin_fluctuations(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset
     names, at = ["VP linear", "VE linear"], {"feature": "fluctuations"}
     ratio = (measured.spin / predicted.spin_truth).sel(at).sel(clock=names).transpose("clock", "spin_dim")
     bar = measured.spin_error.sel(at).sel(clock=names).transpose("clock", "spin_dim")  # relative already
-    gap, margin = abs(ratio - 1).values, SPIN_FLUCTUATION_MARGIN
-    worst = decisive(gap, margin, bar.values)
-    value, error = float(gap[worst]), float(bar.values[worst])
+    worst = decide(abs(ratio - 1).values, SPIN_FLUCTUATION_MARGIN, bar.values)
     text = "; ".join(
         f"{name} " + ", ".join(f"{float(r):.3f} ± {float(e):.3f}" for r, e in zip(ratio[j], bar[j], strict=True))
         for j, name in enumerate(names)
     )
     dims = ", ".join(_power(float(d)) for d in ratio.spin_dim)
-    text = f"ratio at d = {dims}: {text}; decided by {names[worst[0]]} at d = {_power(float(ratio.spin_dim[worst[1]]))}"
-    return Row(claim, "ratio 1", text, value, margin, verdict(value, margin, error))
+    text = f"ratio at d = {dims}: {text}; decided by {names[worst.at[0]]} at d = {_power(float(ratio.spin_dim[worst.at[1]]))}"
+    return worst.row(claim, "ratio 1", text)
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

@@ -44,8 +44,7 @@ from synthetic.spin_walks import (
 from theory import growth, limit
 from theory.curie_weiss import CurieWeiss
 from theory.growth import Case
-from theory.ledger import Claim, Row, Verdict, decisive, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.progress import progress
 from theory.reduction import Line
 from theory.sampler import STEPS, Euler, grid
@@ -380,30 +379,28 @@ def _exponents(claim: Claim, data: xr.Dataset, names: tuple[str, ...], expected:
         for n, a, b in zip(fits.grown.values, fits.exponent, fits.exponent_error, strict=True)
     )
     if not len(gaps) or np.isnan(gaps).any():
-        return Row(claim, f"exponent {expected}", text or "—", math.nan, MARGINS[margin], Verdict.UNDECIDED)
-    bars = fits.exponent_error.values * [student_k(int(n), len(gaps)) for n in free]
-    worst = decisive(gaps, MARGINS[margin], bars, k=1)
-    value, bar = float(gaps[worst]), float(bars[worst])
-    return Row(claim, f"exponent {expected}", text, value, MARGINS[margin], verdict(value, MARGINS[margin], bar, k=1))
+        return decide(math.nan, MARGINS[margin]).row(claim, f"exponent {expected}", text or "—")
+    decision = decide(gaps, MARGINS[margin], fits.exponent_error.values, k=student_k(free, len(gaps)))
+    return decision.row(claim, f"exponent {expected}", text)
 
 
 def _log_uniform(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
     """N_ε at the first and the last d where it was found, against the ranges of log ς there. N_ε is known to 3 %."""
     if "log-uniform" not in measured.grown.values:
-        return Row(claim, "—", "—", math.nan, MARGINS["S3-log"], Verdict.UNDECIDED)
+        return decide(math.nan, MARGINS["S3-log"]).row(claim, "—", "—")
     steps = measured.growth_steps.sel(grown="log-uniform").dropna("growth_dim")
     ranges = predicted.log_range.sel(growth_dim=steps.growth_dim)
     ratio, found = float(ranges[-1] / ranges[0]), float(steps[-1] / steps[0])
     gap, bar = abs(found / ratio - 1), 0.03 / math.sqrt(12) * math.sqrt(2)  # two numbers rounded to a cell of 3 %
     text = f"{found:.3f} (N_ε = {float(steps[0]):g}, {float(steps[-1]):g}; d to {float(steps.growth_dim[-1]):.0e})"
-    return Row(claim, f"ratio {ratio:.3f}", text, gap, MARGINS["S3-log"], verdict(gap, MARGINS["S3-log"], bar))
+    return decide(gap, MARGINS["S3-log"], bar).row(claim, f"ratio {ratio:.3f}", text)
 
 
 def _mixture(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Row:
     far = measured.dim >= settings["fit_from"]
     ratio = (measured.steps_needed / predicted.mixture_steps).where(far)
     if not np.isfinite(ratio).any():
-        return Row(claim, "1", "—", math.nan, MARGINS["S4"], Verdict.UNDECIDED)
+        return decide(math.nan, MARGINS["S4"]).row(claim, "1", "—")
     parts = "; ".join(
         f"{m}: {float(ratio.sel(integrator=m).min()):.2f} to {float(ratio.sel(integrator=m).max()):.2f}, median "
         f"{float(ratio.sel(integrator=m).median()):.2f}"
@@ -411,18 +408,18 @@ def _mixture(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, settings
         if np.isfinite(ratio.sel(integrator=m)).any()
     )
     worst = float(abs(np.log(ratio)).max())
-    return Row(claim, "ratio 1", parts, math.expm1(worst), MARGINS["S4"], verdict(math.expm1(worst), MARGINS["S4"]))
+    return decide(math.expm1(worst), MARGINS["S4"]).row(claim, "ratio 1", parts)
 
 
 def _largest(claim: Claim, theory: str, gap: xr.DataArray, margin: str) -> Row:
     """The largest deviation and where it is."""
     if not np.isfinite(gap).any():
-        return Row(claim, theory, "—", math.nan, MARGINS[margin], Verdict.UNDECIDED)
+        return decide(math.nan, MARGINS[margin]).row(claim, theory, "—")
     value = float(gap.max())
     at = gap.where(gap == value, drop=True)
     where = ", ".join(f"{name} = {at[name].values.ravel()[0]}" for name in at.dims)
     text = f"largest of {int(np.isfinite(gap).sum())}: {value:.3g} ({where}); median {float(gap.median()):.2g}"
-    return Row(claim, theory, text, value, MARGINS[margin], verdict(value, MARGINS[margin]))
+    return decide(value, MARGINS[margin]).row(claim, theory, text)
 
 
 def _transition(claim: Claim, error: xr.Dataset, names: tuple[str, ...]) -> Row:
@@ -432,27 +429,23 @@ def _transition(claim: Claim, error: xr.Dataset, names: tuple[str, ...]) -> Row:
     text = ", ".join(f"J = {float(j):g}: {float(v):.3g}" for j, v in zip(data.coupling, worst, strict=True))
     ran = np.argwhere(np.isfinite(data.bar.values))  # NaN: not run, or no such feature
     if not len(ran):
-        return Row(claim, "≤ 0.1", "—", math.nan, MARGINS["S7"], Verdict.UNDECIDED)
+        return decide(math.nan, MARGINS["S7"]).row(claim, "≤ 0.1", "—")
     gaps, bars = (v.values[tuple(ran.T)] for v in (data.gap, data.bar))
-    at = decisive(gaps, MARGINS["S7"], bars)
-    value, bar, k = float(gaps[at]), float(bars[at]), ran[at[0]]
-    where = f"decided by {data.feature.values[k[0]]} at d = {int(data.dim[k[3]])}, {value:.3g} ± {bar:.2g}"
-    return Row(claim, "≤ 0.1", f"{text}; {where}", value, MARGINS["S7"], verdict(value, MARGINS["S7"], bar))
+    largest = decide(gaps, MARGINS["S7"], bars)
+    k = ran[largest.at[0]]
+    where = f"decided by {data.feature.values[k[0]]} at d = {int(data.dim[k[3]])}, {largest.error:.3g} ± {largest.bar:.2g}"
+    return largest.row(claim, "≤ 0.1", f"{text}; {where}")
 
 
 def _fluctuations(claim: Claim, measured: xr.Dataset, method: str) -> Row:
     """Decided by one schedule: errors of opposite sign must not cancel."""
     if method not in measured.integrator.values:
-        return Row(claim, "ratio 1", "—", math.nan, MARGINS["S8"], Verdict.UNDECIDED)
+        return decide(math.nan, MARGINS["S8"]).row(claim, "ratio 1", "—")
     at = measured.sel(integrator=method)
     ratio, bar = at.fluctuations.values, at.fluctuations_error.values
     text = "; ".join(f"{n} {r:.3f} ± {b:.3f}" for n, r, b in zip(KEEP, ratio, bar, strict=True))
-    gaps = abs(ratio - 1)
-    worst = decisive(gaps, MARGINS["S8"], bar)
-    value, error = float(gaps[worst]), float(bar[worst])
-    return Row(
-        claim, "ratio 1", f"{text}; decided by {KEEP[worst[0]]}", value, MARGINS["S8"], verdict(value, MARGINS["S8"], error)
-    )
+    worst = decide(abs(ratio - 1), MARGINS["S8"], bar)
+    return worst.row(claim, "ratio 1", f"{text}; decided by {KEEP[worst.at[0]]}")
 
 
 def draw(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, Any]) -> Figure:

@@ -24,8 +24,7 @@ from matplotlib.figure import Figure
 from scipy import optimize
 
 from theory import growth, limit
-from theory.ledger import Claim, Row, decisive, student_k
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide, student_k
 from theory.progress import progress
 from theory.record import LINES, MARKERS
 from theory.reduction import Line
@@ -205,12 +204,9 @@ def _row(claim: Claim, variant: Variant, predicted: xr.Dataset, measured: xr.Dat
         theory += f"; κ leaves a floor of {floor:.3f}"
     judged = measured.epsilon.values >= FLOORS * floor
     if not judged.any():
-        return Row(claim, theory, "; ".join(texts), math.nan, MARGIN, verdict(math.nan, MARGIN))
+        return decide(math.nan, MARGIN).row(claim, theory, "; ".join(texts))
     gaps = np.abs(a - variant.claimed)[judged]
-    reach = (bar * [student_k(max(1, n - 2)) for n in points])[judged]
-    (worst,) = decisive(gaps, MARGIN, reach, k=1)
-    value = float(gaps[worst])
-    return Row(claim, theory, "; ".join(texts), value, MARGIN, verdict(value, MARGIN, float(reach[worst]), k=1))
+    return decide(gaps, MARGIN, bar[judged], k=student_k(points[judged] - 2)).row(claim, theory, "; ".join(texts))
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from theory import bound, cost, curve, per_image, schedule, spectrum
-from theory.ledger import Claim, Row, judge
 from theory.sampler import Denoiser, Flow, Step, grid, last, walk
 from theory.schedule import Schedule, VarianceExploding
 from theory.target import SpectralMixture
@@ -247,11 +246,6 @@ def rule_losses(field: Field, made: Schedule, evaluations: int) -> Array:
     if np.isfinite(walked[0]):
         lost = lost + 0.5 * np.log1p(field.power / walked[0] ** 2)
     return lost
-
-
-def judged(claim: Claim, expected: str, measured: str, error: float, margin: float, bar: float = 0.0, *, k: float = 2.0) -> Row:
-    """The ledger's row of one comparison; `bar` is the standard error of `error`, k how many of them are in doubt."""
-    return Row(claim, expected, measured, error, margin, judge(error, margin, bar, k=k))
 
 
 # ---- the same by samples ----------------------------------------------------------------------------------------------

@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from synthetic import testbed
-from synthetic.testbed import GLOBAL, Field, judged
+from synthetic.testbed import GLOBAL, Field
 from theory import spectrum
-from theory.ledger import Claim, Row, largest_score
+from theory.ledger import Claim, Row, decide, largest_score
 from theory.sampler import DDIM
 from theory.stream import Stream
 
@@ -158,8 +158,8 @@ def _mean(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
     score = np.abs(measured.band_power - predicted.band_power) / measured.band_error
     # The schedules share one noise: as many deviations as slopes and octaves are independent.
     value, margin = float(score.max()), largest_score(score.sizes["slope"] * score.sizes["octave"])
-    return judged(
-        claim, f"below {margin:.2f}", f"largest of {score.size} deviations: {value:.2f} standard errors", value, margin
+    return decide(value, margin).row(
+        claim, f"below {margin:.2f}", f"largest of {score.size} deviations: {value:.2f} standard errors"
     )
 
 
@@ -171,7 +171,7 @@ def _beats(claim: Claim, measured: xr.Dataset, ours: list[str], theirs: list[str
     bar = float((measured.energy_draws.sel(run=mine) / measured.energy_draws.sel(run=other)).std(ddof=1))
     text = f"{mine} {energy[mine]:.3f} over {other} {energy[other]:.3f}: {ratio:.3f} ± {bar:.3f}"
     text += f"; two sets of fresh images: {float(measured.fresh):.3f}"
-    return judged(claim, "ratio of energy distances below 1", text, ratio, RATIO_MARGIN, bar)
+    return decide(ratio, RATIO_MARGIN, bar).row(claim, "ratio of energy distances below 1", text)
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

@@ -31,8 +31,7 @@ from matplotlib.figure import Figure
 
 from synthetic.noise import noise_blocks
 from theory.curie_weiss import CurieWeiss, spontaneous_magnetisation
-from theory.ledger import Claim, Row, decisive
-from theory.ledger import judge as verdict
+from theory.ledger import Claim, Row, decide
 from theory.progress import progress
 from theory.record import LINES, MARKERS
 from theory.sampler import DDIM, Flow, grid, last, walk
@@ -266,20 +265,18 @@ def _exponent(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, couplin
     Two points leave no residual: the bar is that of the samples at each d, a hundred or more.
     """
     if not couplings:
-        return Row(
-            claim, f"{expected:g}", "no such J in this run", math.nan, EXPONENT_MARGIN, verdict(math.nan, EXPONENT_MARGIN)
-        )
+        return decide(math.nan, EXPONENT_MARGIN).row(claim, f"{expected:g}", "no such J in this run")
     at = {"coupling": couplings, "dim": measured.dim.values[-2:]}
     gap, error, line = measured.gap.sel(at), measured.gap_error.sel(at), predicted.gap.sel(at)
     slope, bar = exponents(gap, error)
     theory, _ = exponents(line, error / gap * line)
     off = abs(slope - expected)
-    worst = decisive(off.values, EXPONENT_MARGIN, bar.values)
-    where = f"J = {couplings[worst[0]]:g}, noise {float(off.noise[worst[1]]):g}"
-    value, uncertainty, at_worst = (float(v.values[worst]) for v in (off, bar, slope))
-    text = f"{at_worst:.3f} ± {uncertainty:.3f} ({where}); all in [{float(slope.min()):.3f}, {float(slope.max()):.3f}]"
+    worst = decide(off.values, EXPONENT_MARGIN, bar.values)
+    where = f"J = {couplings[worst.at[0]]:g}, noise {float(off.noise[worst.at[1]]):g}"
+    text = f"{float(slope.values[worst.at]):.3f} ± {worst.bar:.3f} ({where}); "
+    text += f"all in [{float(slope.min()):.3f}, {float(slope.max()):.3f}]"
     prediction = f"d^{expected:g}; linear response at these d: [{float(theory.min()):.3f}, {float(theory.max()):.3f}]"
-    return Row(claim, prediction, text, value, EXPONENT_MARGIN, verdict(value, EXPONENT_MARGIN, uncertainty))
+    return worst.row(claim, prediction, text)
 
 
 def _response(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
@@ -293,12 +290,10 @@ def _response(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset) -> Row:
 
 def _worst(claim: Claim, ratio: xr.DataArray, bar: xr.DataArray, margin: float, what: str) -> Row:
     """The ratio whose distance from 1 decides; one that could not be measured leaves the row undecided."""
-    off = np.abs(ratio.values - 1)
-    worst = decisive(off, margin, bar.values)
-    where = ", ".join(f"{name} {float(ratio[name][k]):g}" for name, k in zip(ratio.dims, worst, strict=True))
-    text = f"{what}: {ratio.values[worst]:.3f} ± {bar.values[worst]:.3f} ({where})"
-    value = float(off[worst])
-    return Row(claim, "1", text, value, margin, verdict(value, margin, float(bar.values[worst])))
+    worst = decide(np.abs(ratio.values - 1), margin, bar.values)
+    where = ", ".join(f"{name} {float(ratio[name][k]):g}" for name, k in zip(ratio.dims, worst.at, strict=True))
+    text = f"{what}: {ratio.values[worst.at]:.3f} ± {worst.bar:.3f} ({where})"
+    return worst.row(claim, "1", text)
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

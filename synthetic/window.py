@@ -28,10 +28,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from synthetic import testbed
-from synthetic.testbed import Field, judged
+from synthetic.testbed import Field
 from theory import bound, spectrum
 from theory.curve import Tabulated
-from theory.ledger import Claim, Row, decisive
+from theory.ledger import Claim, Row, decide
 from theory.record import LINES, MARKERS
 from theory.sampler import DDIM
 from theory.schedule import Schedule, VarianceExploding
@@ -207,29 +207,29 @@ def judge(predicted: xr.Dataset, measured: xr.Dataset, settings: Mapping[str, An
     for cut in ("start", "stop", "joint"):
         worst = float(relative.sel(cut=cut).where(used).max())
         text = f"largest change {worst:.4f} ε; both cuts of the window for each end: {both:.3f} ε"
-        rows.append(judged(claims[f"T1-{cut}"], "at most ε", text, worst, WITHIN))
+        rows.append(decide(worst, WITHIN).row(claims[f"T1-{cut}"], "at most ε", text))
     extreme = relative.sel(cut=["start", "stop"]).where(used).max("ring")
     slack = float((1 - extreme).max())
     text = f"smallest of the largest losses {1 - slack:.4f} ε"
-    rows.append(judged(claims["T1-tight"], "ε at f = 1 (start) and f = n/2 (stop)", text, slack, TIGHT_MARGIN))
+    rows.append(decide(slack, TIGHT_MARGIN).row(claims["T1-tight"], "ε at f = 1 (start) and f = n/2 (stop)", text))
     gap = float((np.abs(measured.lost - predicted.lost) / measured.epsilon).where(used).max())
-    rows.append(judged(claims["T1-formula"], "0", f"largest difference {gap:.4f} ε", gap, FORMULA_MARGIN))
+    rows.append(decide(gap, FORMULA_MARGIN).row(claims["T1-formula"], "0", f"largest difference {gap:.4f} ε"))
     corner = relative.sel(cut="stop").where(relative.ring > nyquist)
     by_slope = corner.max(("size", "epsilon", "ring"))
     listed = (f"b = {float(b):g}: {float(v):.2f} ε" for b, v in zip(by_slope.slope, by_slope, strict=True))
     text = "largest loss in the corners: " + ", ".join(listed)
-    rows.append(judged(claims["T1-corners"], "at most ε; up to 2^(b/2) ε for small ε", text, float(corner.max()), WITHIN))
+    rows.append(decide(float(corner.max()), WITHIN).row(claims["T1-corners"], "at most ε; up to 2^(b/2) ε for small ε", text))
     square = float((np.abs(measured.ancestral) / measured.epsilon**2).where(used).max())
-    rows.append(judged(claims["T1-ancestral"], "at most ε²", f"largest change {square:.4f} ε²", square, WITHIN))
+    rows.append(decide(square, WITHIN).row(claims["T1-ancestral"], "at most ε²", f"largest change {square:.4f} ε²"))
     return [*rows, _judge_mixture(claims["T1-mixture"], measured, settings["mixture"]["epsilon"])]
 
 
 def _judge_mixture(claim: Claim, measured: xr.Dataset, epsilon: float) -> Row:
     change, bar = np.abs(measured.mixture.values), measured.mixture_error.values
-    (worst,) = decisive(change, 2 * epsilon, bar)
-    text = f"largest change {change[worst]:.4f} ± {bar[worst]:.4f} (f = {worst + 1}), ε = {epsilon:g}"
-    error, error_bar = change[worst] / (2 * epsilon), bar[worst] / (2 * epsilon)
-    return judged(claim, "at most 2ε", text, float(error), WITHIN, float(error_bar))
+    worst = decide(change / (2 * epsilon), WITHIN, bar / (2 * epsilon))
+    (k,) = worst.at
+    text = f"largest change {change[k]:.4f} ± {bar[k]:.4f} (f = {k + 1}), ε = {epsilon:g}"
+    return worst.row(claim, "at most 2ε", text)
 
 
 # ---- figure -----------------------------------------------------------------------------------------------------------

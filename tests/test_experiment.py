@@ -12,7 +12,7 @@ SOURCE = """
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from theory.ledger import Claim, Row, judge as verdict
+from theory.ledger import Claim, Row, decide
 
 CLAIM = [Claim("X1", "a test", "the mean is zero", "always"), Claim("X2", "a test", "the count is n", "always")]
 CALLS = []
@@ -30,7 +30,7 @@ def judge(predicted, measured, settings):
     assert predicted.attrs["seed"] == measured.attrs["seed"]  # both come from disk, with their provenance
     error = abs(float(measured["mean"]))
     return [
-        Row(CLAIM[0], "0", f"{error:.3g}", error, 1.0, verdict(error, 1.0, float(measured.error))),
+        decide(error, 1.0, float(measured.error)).row(CLAIM[0], "0", f"{error:.3g}"),
         Row(Claim("X2-n", "a test", "the count is n", "n"), "n", "n", 0.0, 0.0, "holds"),
     ]
 
@@ -108,8 +108,8 @@ def test_a_missing_name_stops_before_any_work(module, tmp_path, name):
             r"predicted\.nc returned NoneType; allowed: Data",
         ),
         (
-            "    return [\n        Row(",
-            "    return 3, [\n        Row(",
+            "    return [\n        decide(",
+            "    return 3, [\n        decide(",
             TypeError,
             r"judge returned tuple; allowed: list",
         ),

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import ledger
-from theory.ledger import COLUMNS, Claim, Row, Verdict, decisive, judge, largest_score, student_k
+from theory import ledger, table
+from theory.ledger import COLUMNS, Claim, Row, Verdict, decide, largest_score, student_k
 
 NUMBERS = st.floats(0, 1e6)
 
@@ -37,39 +37,56 @@ def _row(name="A1", error=0.1, margin=0.2, verdict=Verdict.HOLDS, statement="one
         (math.inf, 0.2, 0.0, Verdict.FAILS),
     ],
 )
-def test_judge(error, margin, standard_error, verdict):
-    assert judge(error, margin, standard_error) is verdict
+def test_one_case(error, margin, standard_error, verdict):
+    found = decide(error, margin, standard_error)
+    assert (found.verdict, found.at, found.margin) == (verdict, (), margin)
+    row = found.row(Claim("A1", "a", "b", "c"), "0", "1")
+    assert (row.predicted, row.measured, row.verdict) == ("0", "1", verdict)
+    assert [repr(v) for v in (row.error, row.margin)] == [repr(v) for v in (error, margin)]
 
 
 @given(NUMBERS, NUMBERS, NUMBERS, st.floats(0, 10), st.floats(1, 10))
 def test_a_wider_error_bar_never_makes_a_verdict(error, margin, standard_error, k, factor):
     """Widening the bar, by its size or by k, leaves a verdict or makes it undecided; it never turns it round."""
-    sharp = judge(error, margin, standard_error, k=k)
-    wide = judge(error, margin, standard_error * factor, k=k)
+    sharp = decide(error, margin, standard_error, k=k).verdict
+    wide = decide(error, margin, standard_error * factor, k=k).verdict
     assert wide in (sharp, Verdict.UNDECIDED)
-    assert judge(error, margin, 0.0) == (Verdict.HOLDS if error <= margin else Verdict.FAILS)
+    assert decide(error, margin, 0.0).verdict == (Verdict.HOLDS if error <= margin else Verdict.FAILS)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6), st.floats(0, 1), st.floats(0, 4))
 def test_the_decisive_case_is_the_verdict_on_all(cases, margin, k):
     """BITE: the largest error without its bar, or with it alone where another case fails outright, judges another way."""
     errors, bars = zip(*cases, strict=True)
-    verdicts = {judge(error, margin, bar, k=k) for error, bar in cases}
-    (chosen,) = decisive(errors, margin, bars, k=k)
-    found = judge(errors[chosen], margin, bars[chosen], k=k)
+    verdicts = {decide(error, margin, bar, k=k).verdict for error, bar in cases}
+    found = decide(errors, margin, bars, k=k)
+    assert found.verdict is decide(found.error, margin, found.bar, k=k).verdict
+    assert (found.error, found.bar) == cases[found.at[0]]
     if Verdict.FAILS in verdicts:
-        assert found is Verdict.FAILS
+        assert found.verdict is Verdict.FAILS
     else:
-        assert (found is Verdict.HOLDS) == (verdicts == {Verdict.HOLDS})
+        assert (found.verdict is Verdict.HOLDS) == (verdicts == {Verdict.HOLDS})
 
 
 def test_the_decisive_case_has_an_index_per_axis_and_is_the_unknown_one():
-    assert decisive([[0.1, 0.4], [0.2, 0.3]], 1.0) == (0, 1)
-    assert decisive([[0.1, 0.4], [0.2, 0.3]], 1.0, [[0.0], [0.2]]) == (1, 1)
-    assert decisive([0.4, math.nan, 0.5], 1.0) == (1,)
-    assert decisive([0.4, math.nan, 5.0], 1.0) == (2,)
+    assert decide([[0.1, 0.4], [0.2, 0.3]], 1.0).at == (0, 1)
+    assert decide([[0.1, 0.4], [0.2, 0.3]], 1.0, [[0.0], [0.2]]).at == (1, 1)
+    assert decide([0.4, math.nan, 0.5], 1.0).at == (1,)
+    assert decide([0.4, math.nan, 0.5], 1.0).verdict is Verdict.UNDECIDED
+    assert decide([0.4, math.nan, 5.0], 1.0).at == (2,)
     with pytest.raises(ValueError, match="no case to judge; allowed: one error or more; remedy: "):
-        decisive([], 1.0)
+        decide([], 1.0)
+    with pytest.raises(ValueError, match=r"error = -0\.1; allowed"):  # not the one that decides
+        decide([0.4, -0.1], 1.0)
+
+
+def test_each_case_may_have_its_own_k():
+    """The first of two bars holds more of its law: it decides, and without freedom nothing is known."""
+    assert decide([0.5, 0.5], 0.8, 0.1, k=[4.0, 2.0]).at == (0,)
+    assert decide([0.5, 0.5], 0.8, 0.1, k=[4.0, 2.0]).verdict is Verdict.UNDECIDED
+    assert decide([0.5, 0.5], 0.8, 0.1, k=[2.0, 2.0]).verdict is Verdict.HOLDS
+    found = decide([0.0, 0.1], 0.8, 0.01, k=student_k(np.array([0, 3])))
+    assert (found.at, found.verdict) == ((0,), Verdict.UNDECIDED)
 
 
 def test_the_largest_of_many_scores():
@@ -84,6 +101,8 @@ def test_students_k():
     assert student_k(2) == pytest.approx(4.302653, abs=1e-6)
     assert student_k(10) == pytest.approx(2.228139, abs=1e-6)
     assert student_k(10, rows=5) == pytest.approx(3.169273, abs=1e-6)
+    assert student_k([2, 10]) == pytest.approx([4.302653, 2.228139], abs=1e-6)
+    assert math.isnan(student_k(0))
 
 
 @pytest.mark.parametrize(
@@ -96,9 +115,9 @@ def test_students_k():
         ((0.1, 0.2, -1.0), r"standard_error = -1\.0; allowed"),
     ],
 )
-def test_judge_refuses(arguments, expected):
+def test_decide_refuses(arguments, expected):
     with pytest.raises(ValueError, match=expected + r".*; remedy: "):
-        judge(*arguments)
+        decide(*arguments)
     if len(arguments) == 2:
         with pytest.raises(ValueError, match="claim 'A1': " + expected):
             _row(error=arguments[0], margin=arguments[1])
@@ -150,7 +169,7 @@ def test_a_broken_file_is_named(tmp_path, text):
 
 def test_csv_reads_back(tmp_path):
     rows = [_row("A1", error=1 / 3, statement='a, "b"\nc'), _row("A2", error=math.nan)]
-    header, first, second = csv.reader(io.StringIO(ledger.to_csv(rows)))
+    header, first, second = csv.reader(io.StringIO(table.to_csv(rows)))
     assert tuple(header) == COLUMNS
     assert first[:4] == ["A1", "paper, §1", 'a, "b"\nc', "always"]
     assert float(first[6]) == 1 / 3
@@ -159,7 +178,7 @@ def test_csv_reads_back(tmp_path):
 
 
 def test_markdown_keeps_one_line_per_row():
-    lines = ledger.to_markdown([_row(statement="P(a | b)\nis 1")]).splitlines()
+    lines = table.to_markdown([_row(statement="P(a | b)\nis 1")]).splitlines()
     assert len(lines) == 3
     assert lines[2] == r"| A1 | paper, §1 | P(a \| b) is 1 | always | 1 | 1.1 | 0.1 | 0.2 | holds |"
 
@@ -168,10 +187,10 @@ def test_command(tmp_path):
     ledger.write([_row("A2")], tmp_path / "a.json")
     ledger.write([_row("A1")], tmp_path / "b.json")
     out = [str(tmp_path / name) for name in ("out/claims.csv", "out/claims.md")]
-    result = CliRunner().invoke(ledger.main, ["gather", *out, str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+    result = CliRunner().invoke(table.main, ["gather", *out, str(tmp_path / "a.json"), str(tmp_path / "b.json")])
     assert result.exit_code == 0, result.output
-    table = (tmp_path / "out" / "claims.csv").read_text(encoding="utf-8").splitlines()
-    assert [line.partition(",")[0] for line in table] == ["id", "A1", "A2"]
+    lines = (tmp_path / "out" / "claims.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["id", "A1", "A2"]
     assert (tmp_path / "out" / "claims.md").read_text(encoding="utf-8").startswith("| id | source |")
 
 
@@ -179,9 +198,9 @@ def test_readme_gets_the_short_table_between_its_markers(tmp_path):
     rows = [_row(name, statement=f"statement {name} | bar") for name in ("A10", "A2")]
     ledger.write(rows, tmp_path / "verdict.json")
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{ledger.BEGIN}\nstale\n{ledger.END}\nafter\n", encoding="utf-8")
+    readme.write_text(f"before\n{table.BEGIN}\nstale\n{table.END}\nafter\n", encoding="utf-8")
     for _ in range(2):  # a second time changes nothing
-        result = CliRunner().invoke(ledger.main, ["readme", str(readme), str(tmp_path / "verdict.json")])
+        result = CliRunner().invoke(table.main, ["readme", str(readme), str(tmp_path / "verdict.json")])
         assert result.exit_code == 0, result.output
         text = readme.read_text(encoding="utf-8")
         assert text.startswith("before\n")
@@ -190,6 +209,4 @@ def test_readme_gets_the_short_table_between_its_markers(tmp_path):
         assert "2 claims: 2 holds." in text
         assert text.index("| A2 | statement A2 \\| bar") < text.index("| A10 |")
     readme.write_text("no markers", encoding="utf-8")
-    assert (
-        "lacks the markers" in CliRunner().invoke(ledger.main, ["readme", str(readme), str(tmp_path / "verdict.json")]).output
-    )
+    assert "lacks the markers" in CliRunner().invoke(table.main, ["readme", str(readme), str(tmp_path / "verdict.json")]).output

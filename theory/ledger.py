@@ -7,19 +7,16 @@ table of them all.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import numpy.typing as npt
 
@@ -78,42 +75,52 @@ class Row:
             object.__setattr__(self, name, value)  # plain floats, also from NumPy scalars: equal rows print equal
 
 
-def judge(error: float, margin: float, standard_error: float = 0.0, *, k: float = 2.0) -> Verdict:
-    """HOLDS if error + k·se ≤ margin, FAILS if error − k·se > margin, else UNDECIDED; a NaN error is UNDECIDED.
+@dataclass(frozen=True)
+class Decision:
+    """The verdict on a claim about all of several cases, and the case that decides it: index, error and its standard error."""
 
-    `error` is a distance, so ≥ 0; `standard_error` is its own. Raises ValueError for a number out of range.
-    """
-    _check(error, margin, standard_error, "")
-    if math.isnan(error) or math.isnan(standard_error):
-        return Verdict.UNDECIDED
-    if error + k * standard_error <= margin:
-        return Verdict.HOLDS
-    return Verdict.FAILS if error - k * standard_error > margin else Verdict.UNDECIDED
+    at: tuple[int, ...]
+    error: float
+    bar: float
+    margin: float
+    verdict: Verdict
+
+    def row(self, claim: Claim, predicted: str, measured: str) -> Row:
+        return Row(claim, predicted, measured, self.error, self.margin, self.verdict)
 
 
-def decisive(errors: npt.ArrayLike, margin: float, standard_errors: npt.ArrayLike = 0.0, *, k: float = 2.0) -> tuple[int, ...]:
-    """Index of the case that decides a claim about all of them: one that fails where any does, else the largest error + k·se.
+def decide(errors: npt.ArrayLike, margin: float, standard_errors: npt.ArrayLike = 0.0, *, k: npt.ArrayLike = 2.0) -> Decision:
+    """HOLDS if error + k·se ≤ margin in every case, FAILS if error − k·se > margin in one, else UNDECIDED.
 
-    Then `judge` of that case is FAILS if a case fails, HOLDS if all hold, and UNDECIDED otherwise. Of failing cases, the one
-    that fails most clearly. A NaN decides before all that do not fail: that case is unknown. Raises ValueError without a case.
+    `errors` of any shape, one number for one case, are distances, so ≥ 0; standard errors and k broadcast against them. Of
+    failing cases the one decides that fails most clearly, else the one with the largest error + k·se; a NaN decides before all
+    that do not fail: that case is unknown, so UNDECIDED. Raises ValueError without a case, and for a number out of range.
     """
     found = np.asarray(errors, dtype=np.float64)
-    bars = k * np.broadcast_to(np.asarray(standard_errors, dtype=np.float64), found.shape)
     if not found.size:
         raise ValueError("no case to judge; allowed: one error or more; remedy: measure, or report undecided")
-    failing = found - bars > margin
-    order = np.where(failing, found - bars, -np.inf) if failing.any() else found + bars
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(order)), found.shape))
+    bar, factor = (np.broadcast_to(np.asarray(v, dtype=np.float64), found.shape) for v in (standard_errors, k))
+    _check(float(np.min(found)), margin, float(np.min(bar)), "")
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ and 0·∞ are unknown, not wrong
+        least, most = found - factor * bar, found + factor * bar
+    failing = least > margin
+    at = np.unravel_index(int(np.argmax(np.where(failing, least, -np.inf) if failing.any() else most)), found.shape)
+    if failing.any():
+        verdict = Verdict.FAILS
+    else:
+        verdict = Verdict.HOLDS if most[at] <= margin else Verdict.UNDECIDED
+    return Decision(tuple(int(i) for i in at), float(found[at]), float(bar[at]), margin, verdict)
 
 
-def student_k(freedom: int, rows: int = 1) -> float:
-    """The k of `judge` for a standard error of few values: 95 % of Student's law with `freedom` ≥ 1 is within k either side.
+def student_k(freedom: npt.ArrayLike, rows: int = 1) -> Any:
+    """The k of `decide` for a standard error of few values: 95 % of Student's law with `freedom` is within k either side.
 
-    With `rows` judged side by side, 95 % that none of them is misjudged (Bonferroni): 1 − 5 %/rows each.
+    With `rows` judged side by side, 95 % that none of them is misjudged (Bonferroni): 1 − 5 %/rows each. A float, or an array
+    of the shape of `freedom`; NaN, so undecided, where that is below 1.
     """
     from scipy.stats import t as student  # seconds to import, and most verdicts have a k of their own
 
-    return float(student.ppf(1 - 0.025 / rows, freedom))
+    return student.ppf(1 - 0.025 / rows, freedom)
 
 
 def largest_score(count: int) -> float:
@@ -154,21 +161,6 @@ def gather(paths: Iterable[FilePath]) -> list[Row]:
             homes[row.claim.id] = path
             rows.append(row)
     return sorted(rows, key=lambda row: natural(row.claim.id))
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """The table as CSV, numbers in full: they read back to the same float."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_cells(row, repr) for row in rows)
-    return out.getvalue()
-
-
-def to_markdown(rows: Sequence[Row]) -> str:
-    """The table as GitHub Markdown, numbers to three digits."""
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *(_cells(row, "{:.3g}".format) for row in rows)]
-    return "".join("| " + " | ".join(_one_line(cell) for cell in line) + " |\n" for line in lines)
 
 
 def _check(error: float, margin: float, standard_error: float, prefix: str) -> None:
@@ -224,56 +216,3 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     """A2 < A10 < B1: runs of digits compare as numbers."""
     parts = re.split(r"([0-9]+)", name)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
-
-
-def _cells(row: Row, number: Any) -> list[str]:
-    claim = row.claim
-    texts = [claim.id, claim.source, claim.statement, claim.conditions, row.predicted, row.measured]
-    return [*texts, number(row.error), number(row.margin), row.verdict.value]
-
-
-def _one_line(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|")
-
-
-@click.group()
-def main() -> None:
-    """The ledger of claims."""
-
-
-@main.command("gather")
-@click.argument("out_csv", type=click.Path(dir_okay=False))
-@click.argument("out_md", type=click.Path(dir_okay=False))
-@click.argument("in_json", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
-def gather_command(out_csv: str, out_md: str, in_json: tuple[str, ...]) -> None:
-    """Make one table, as CSV and as Markdown, of the rows in many verdict.json."""
-    rows = gather(in_json)
-    atomic_text(out_csv, to_csv(rows))
-    atomic_text(out_md, to_markdown(rows))
-
-
-BEGIN, END = "<!-- claims: begin, made by `make readme` from results/claims.csv -->", "<!-- claims: end -->"
-
-
-def to_summary(rows: Sequence[Row]) -> str:
-    """The short table of README: id, statement, verdict, and how many there are of each verdict."""
-    counts = {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
-    tally = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
-    lines = [("id", "statement", "verdict"), ("---",) * 3, *((r.claim.id, r.claim.statement, r.verdict.value) for r in rows)]
-    return f"{len(rows)} claims: {tally}.\n\n" + "".join("| " + " | ".join(map(_one_line, line)) + " |\n" for line in lines)
-
-
-@main.command("readme")
-@click.argument("readme", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("in_json", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
-def readme_command(readme: Path, in_json: tuple[str, ...]) -> None:
-    """Put the short table of the rows in many verdict.json between the markers of README."""
-    text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise click.ClickException(f"{readme} lacks the markers; allowed: one line {BEGIN!r} and after it one {END!r}")
-    head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
-    atomic_text(readme, f"{head}{BEGIN}\n\n{to_summary(gather(in_json))}\n{tail}")
-
-
-if __name__ == "__main__":
-    main()

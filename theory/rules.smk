@@ -121,7 +121,7 @@ rule claims:
             rules.theory_verify.output.verdict,
             *(f"{RESULTS}/{module.replace('.', '/')}/verdict.json" for module in EXPERIMENTS),
         ],
-        code=project_files("theory.ledger"),
+        code=project_files("theory.table"),
     output:
         csv=report(
             f"{RESULTS}/claims.csv", caption="claims.rst", category="Claims", labels={"experiment": "all", "file": "table"}
@@ -133,7 +133,7 @@ rule claims:
         f"{RESULTS}/benchmarks/claims.tsv"
     threads: 1
     shell:
-        "{PYTHON:q} -m theory.ledger gather {output.csv:q} {output.md:q} {input.verdicts:q} > {log:q} 2>&1"
+        "{PYTHON:q} -m theory.table gather {output.csv:q} {output.md:q} {input.verdicts:q} > {log:q} 2>&1"
 
 
 # Not part of `all`: its numbers depend on the machine and on what else it does, so no result may depend on them.
