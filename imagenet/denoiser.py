@@ -68,16 +68,18 @@ class Guidance:
 
 
 class Level(NamedTuple):
-    """What signal and noise are to a network: z = x/norm, data = of_z·z + of_prediction·prediction, λ and what is told of it.
+    """What signal and noise are to a network: z = x/norm, data = of_z·z + of_prediction·prediction.
 
-    One number per image; but for λ with the trailing axes of the states they meet.
+    norm, of_z, of_prediction (batch, 1, …); told, λ as the network is told it, and inside, where guidance applies, (batch,);
+    guided: number of images inside.
     """
 
     norm: Tensor
     of_z: Tensor
     of_prediction: Tensor
-    log_snr: Tensor
     told: Tensor
+    inside: Tensor
+    guided: int
 
 
 def _widened(value: Tensor, x: Tensor) -> Tensor:
@@ -110,11 +112,12 @@ class NetworkDenoiser:
     @torch.no_grad()
     def __call__(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
         """The posterior mean of the data, of x's shape and dtype; signal and noise 0-dim or one per image."""
-        signal, noise = (value.reshape(-1).expand(len(x)) for value in (signal, noise))
-        return self.at(x, self.level(signal, noise, x))
+        signal, noise = (value.reshape(1, -1).expand(1, len(x)) for value in (signal, noise))
+        (level,) = self.levels(signal, noise, x)
+        return self.at(x, level)
 
-    def level(self, signal: Tensor, noise: Tensor, x: Tensor) -> Level:
-        """What signal and noise (batch,), or of many nodes (nodes, batch), are to the network, for states like x."""
+    def levels(self, signal: Tensor, noise: Tensor, x: Tensor) -> tuple[Level, ...]:
+        """What signal and noise (nodes, batch) are to the network at each node, for states like x."""
         signal, noise = signal.double(), noise.double()
         log_snr = 2 * (torch.log(signal) - torch.log(noise))
         start, end = self.start.double(), self.end.double()
@@ -126,13 +129,24 @@ class NetworkDenoiser:
             of_z, of_prediction = torch.where(noise == 0, one, of_z), torch.where(noise == 0, zero, of_prediction)
         told = torch.clamp(log_snr, min=end, max=start).to(self.inputs)
         norm, of_z, of_prediction = (_widened(v.to(x.dtype), x) for v in (torch.hypot(signal, noise), of_z, of_prediction))
-        return Level(norm, of_z, of_prediction, log_snr, told)
+        inside = self.guidance.inside(log_snr)
+        guided = inside.sum(-1).tolist() if self.guidance.weight != 1 else [0] * len(inside)  # tolist waits for a device
+        per_node = zip(*(values.unbind() for values in (norm, of_z, of_prediction, told, inside)), guided, strict=True)
+        return tuple(Level(*level) for level in per_node)
 
     @torch.no_grad()
     def at(self, x: Tensor, level: Level) -> Tensor:
-        """The posterior mean of the data for states x at a level, of x's shape and dtype."""
+        """The posterior mean of the data for states x at a level, of x's shape and dtype.
+
+        Raises ValueError for a network whose prediction is not of x's shape.
+        """
         z = x / level.norm
-        predicted = self._guided(z, level.told, level.log_snr).to(x.dtype)
+        predicted = self._guided(z, level).to(x.dtype)
+        if predicted.shape != z.shape:
+            raise ValueError(
+                f"the network predicts {tuple(predicted.shape)} for states of shape {tuple(z.shape)}; allowed: equal shapes; "
+                "remedy: a network of this resolution and three channels"
+            )
         data = (level.of_z * z).add_(level.of_prediction * predicted)
         return data.clamp_(-1, 1) if self.clip else data
 
@@ -140,18 +154,14 @@ class NetworkDenoiser:
     def _ends(self) -> tuple[Tensor, Tensor]:
         return self.start.to(self.inputs), self.end.to(self.inputs)
 
-    def _guided(self, z: Tensor, told: Tensor, log_snr: Tensor) -> Tensor:
-        start, end = self._ends
-        if self.guidance.weight == 1:
-            return self._evaluate(z, self.labels, told, start, end)
-        inside = self.guidance.inside(log_snr)
-        count = int(inside.sum())
+    def _guided(self, z: Tensor, level: Level) -> Tensor:
+        (start, end), told, count = self._ends, level.told, level.guided
         if count == 0:
             return self._evaluate(z, self.labels, told, start, end)
         if self.fixed or count == len(z):
             chosen = torch.arange(len(z), device=z.device)
         else:
-            chosen = torch.nonzero(inside)[:, 0]
+            chosen = torch.nonzero(level.inside)[:, 0]
         null = torch.full_like(self.labels[chosen], self.null_label)
         both = self._evaluate(
             torch.cat([z, z[chosen]]),
@@ -159,7 +169,7 @@ class NetworkDenoiser:
             *(torch.cat([value, value[chosen]]) for value in (told, start, end)),
         )
         labelled, unlabelled = both[: len(z)], both[len(z) :]
-        weight = torch.where(inside[chosen], self.guidance.weight, 1.0).to(both.dtype)
+        weight = torch.where(level.inside[chosen], self.guidance.weight, 1.0).to(both.dtype)
         guided = labelled.clone()
         guided[chosen] = torch.lerp(unlabelled, labelled[chosen], against(weight, unlabelled))  # weight 1: labelled, to the bit
         return guided
@@ -200,8 +210,8 @@ class Ended(Schedule):
 class AtNodes(Schedule):
     """A schedule at the nodes of a grid from 1 to 0 only, (steps + 1, *batch) each: made once in float64, rounded to a dtype.
 
-    A walk asks for the same few coefficients several times a step, and float64 ones, a number per image, would turn all of its
-    arithmetic into float64. Asked for another time, it answers with the nearest node; it has no rates.
+    In float64 a number per image would turn all of a walk's arithmetic into float64. Asked for another time, it answers with
+    the nearest node. Raises ValueError where it is differentiated: it has no rates.
     """
 
     signals: Tensor
@@ -214,49 +224,41 @@ class AtNodes(Schedule):
         signals, noises = base.coefficients(times if shared else times[:, None])
         return cls(signals.to(dtype), noises.to(dtype))
 
+    def node(self, t: Tensor) -> int:
+        """Number of the node nearest to one time."""
+        return round((1 - t.item()) * (len(self.signals) - 1))
+
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        node = torch.round((1 - t) * (len(self.signals) - 1)).long()
+        if torch.func.debug_unwrap(t) is not t:
+            raise ValueError(
+                "rates of a schedule that is known at the nodes of a grid; allowed: steps in noise level; remedy: walk the "
+                "schedule itself with Euler or Heun"
+            )
+        node = self.node(t)
         return self.signals[node], self.noises[node]
-
-
-class Node(NamedTuple):
-    """A node of a walk: signal and noise shaped against the states, and what they are to the network."""
-
-    signal: Tensor
-    noise: Tensor
-    level: Level
 
 
 @dataclass(frozen=True)
 class NodeFlow(Flow):
-    """A flow asked for the nodes of its schedule only, with all that depends on no state made for all of them at once.
+    """A flow at the nodes of its schedule, with what signal and noise are to the network made for all of them at once.
 
-    Made at each step, they would cost a small network on a processor as much time as its arithmetic on pixels does. Times stay
-    with the processor, so that nothing waits for a device.
+    Made at each step, that costs a small network on a processor as much time as its arithmetic on pixels. Times are to stay
+    with the processor: finding a node then waits for no device.
     """
 
     schedule: AtNodes
     denoiser: NetworkDenoiser
-    nodes: tuple[Node, ...]
+    levels: tuple[Level, ...]
 
     @classmethod
     def of(cls, schedule: AtNodes, denoiser: NetworkDenoiser, x: Tensor) -> NodeFlow:
         """For states like x."""
         shape = (len(schedule.signals), len(x))
         signals, noises = (values.reshape(len(values), -1).expand(shape) for values in (schedule.signals, schedule.noises))
-        levels = denoiser.level(signals, noises, x)
-        per_node = zip(*(values.unbind() for values in (_widened(signals, x), _widened(noises, x), *levels)), strict=True)
-        return cls(schedule, denoiser, tuple(Node(signal, noise, Level(*level)) for signal, noise, *level in per_node))
-
-    def _node(self, t: Tensor) -> Node:
-        return self.nodes[round((1 - t.item()) * (len(self.nodes) - 1))]
-
-    def at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        node = self._node(t)
-        return node.signal, node.noise
+        return cls(schedule, denoiser, denoiser.levels(signals, noises, x))
 
     def data(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.denoiser.at(x, self._node(t).level)
+        return self.denoiser.at(x, self.levels[self.schedule.node(t)])
 
 
 @dataclass(frozen=True)

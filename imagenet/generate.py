@@ -57,7 +57,8 @@ class Generator:
 
     network   with λ as `imagenet.objective.Network`, in evaluation mode, on `device`
     autocast  dtype of its matrix products, None for that of its weights; inputs: dtype of what it is given
-    dtype     of the state, and what the schedule's coefficients, made in float64, are rounded to
+    dtype     of the state, and what the schedule's coefficients, made in float64, are rounded to; not float16, which 1/signal
+              leaves
     fixed     batches of one shape, for compiled networks and CUDA graphs: the last one is drawn whole and its rest dropped
     identity  of the weights, for journals; trained_on: fingerprint of the data it was trained on
     """
@@ -219,10 +220,10 @@ class Generator:
         else:
             flow = NodeFlow.of(AtNodes.of(Ended(schedule), on_device, self.dtype), denoiser, x)
         x = (flow.at(times[0], x)[1] * x).to(self.dtype)
-        ancestral = request.sampler == "ancestral"
-        step: Step = (
-            Ancestral(Ahead(stream, request.steps - 1), request.gamma, first) if ancestral else STEPS[request.sampler]()
-        )
+        step: Step = STEPS[request.sampler]()
+        if request.sampler == "ancestral":  # its last step draws no noise
+            noise = Ahead(stream, request.steps - 1) if x.device.type == "cpu" else stream
+            step = Ancestral(noise, request.gamma, first)
         x = last(walk(flow, x, times, Stored(step, self.dtype)))
         return (x / flow.at(times[-1], x)[0]).to(self.dtype) if in_time else x
 

@@ -264,7 +264,7 @@ def _rate(claim: Claim, predicted: xr.Dataset, measured: xr.Dataset, feature: st
         bars.append(float(np.sqrt(((x * bar / gap) ** 2).sum())))
         theory.append(float(x @ np.log(np.abs(p[f"{feature}_by_steps"].values - asymptotic))))
         texts.append(f"{name} {slopes[-1]:.3f} ± {bars[-1]:.3f}")
-    decision = decide(np.abs(np.array(slopes) + 1), RATE_MARGIN, bars, k=max(2.0, student_k(max(1, count - 1))))
+    decision = decide(np.abs(np.array(slopes) + 1), RATE_MARGIN, bars, k=np.maximum(2.0, student_k(count - 1)))
     return decision.row(
         claim,
         "exponent of N: −1; scalar maps at these N: " + ", ".join(f"{n} {s:.3f}" for n, s in zip(names, theory, strict=True)),

@@ -30,7 +30,8 @@ from imagenet.request import Request
 from imagenet.settings import Model, Noise, Objective, Run, Training, as_dict
 from theory import cost, per_image
 from theory.interpolant import against, point, velocity_coefficients
-from theory.sampler import STEPS, Flow, grid
+from theory.philox import DeviceStream
+from theory.sampler import STEPS, grid
 from theory.schedule import Normalised
 from theory.spectrum import QUANTISATION_POWER, rapsd, rings
 from theory.stream import Stream
@@ -399,20 +400,52 @@ def test_ended_changes_one_instant_and_nothing_else():
             assert torch.equal(mine[1:], theirs[1:])
 
 
+@pytest.mark.parametrize("guidance", [Guidance(), Guidance(2.0, -2.0, 3.0)])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("prediction", ["velocity", "data", "noise"])
-def test_a_flow_of_nodes_is_the_flow(prediction, shared):
-    """What is made for all nodes at once is what the denoiser makes of one: to rounding, both ends included."""
+def test_a_flow_of_nodes_is_the_flow(prediction, shared, guidance):
+    """What is made for all nodes at once is what the denoiser makes of one: to rounding, both ends included, guided where one
+    node is. BITE: `int` for `round` in `AtNodes.node`; a level of the neighbour."""
     generator = exact("spectral, data set" if shared else "spectral, per image")
     own = Ended(generator.schedule(Request(), 0, torch.arange(4) % 2))
     assert (own.noise(1.0).ndim == 0) == shared
-    times, made = grid(5), denoiser(Exact(prediction), start=9.0, end=-9.0)
+    times, network = grid(7), Exact(prediction, by_label=SHIFTS)
+    made = denoiser(network, start=9.0, end=-9.0, guidance=guidance)
     schedule = AtNodes.of(own, times, torch.float64)
-    plain, nodes = Flow(schedule, made), NodeFlow.of(schedule, made, X)
+    flow, rows = NodeFlow.of(schedule, made, X), set()
     for t in times:
-        assert torch.allclose(nodes.data(X, t), plain.data(X, t), rtol=1e-12, atol=1e-14)
-        for left, right in zip(nodes.at(t, X), plain.at(t, X), strict=True):
-            assert torch.equal(left * X, right * X)
+        network.rows.clear()
+        signal, noise = (against(value, X) for value in own.coefficients(t))
+        assert torch.allclose(flow.data(X, t), made(X, signal, noise), rtol=1e-12, atol=1e-14)
+        assert network.rows[0] == network.rows[1]
+        rows.add(network.rows[0])
+        for left, right in zip(flow.at(t, X), (signal, noise), strict=True):
+            assert torch.allclose(left * X, right * X, rtol=1e-12, atol=0)
+    assert (len(rows) > 1) == (guidance.weight != 1)
+    with pytest.raises(ValueError, match=r"rates of a schedule that is known at the nodes .*; allowed: .*; remedy: "):
+        flow.velocity(X, times[2])
+
+
+def test_a_prediction_of_another_shape_is_refused():
+    """BITE: one channel would be broadcast to three."""
+    one = SimpleNamespace(prediction="velocity")
+    made = denoiser(one)
+    object.__setattr__(made, "network", lambda z, *_: z[:, :1])
+    with pytest.raises(ValueError, match=r"predicts \(4, 1, 8, 8\) for states of shape \(4, 3, 8, 8\); allowed: .*; remedy: "):
+        made(X, *at(*[0.5] * 4))
+
+
+def test_a_walk_draws_each_step_s_noise_once_and_nothing_in_vain(monkeypatch):
+    """N steps, the last without noise: the start, the labels, and N − 1 draws. BITE: `steps` or `steps − 2` drawn ahead."""
+    drawn, draw = [], DeviceStream.normal
+
+    def counted(stream, count, shape, start=0):
+        drawn.append(stream.path[-1])
+        return draw(stream, count, shape, start)
+
+    monkeypatch.setattr(DeviceStream, "normal", counted)
+    exact().states(Request("ancestral", 5, count=2), 0, 2)
+    assert drawn == ["start", "0", "1", "2", "3"]
 
 
 # ---- streams ------------------------------------------------------------------------------------------------------------

@@ -78,6 +78,12 @@ def test_the_decisive_case_has_an_index_per_axis_and_is_the_unknown_one():
         decide([], 1.0)
     with pytest.raises(ValueError, match=r"error = -0\.1; allowed"):  # not the one that decides
         decide([0.4, -0.1], 1.0)
+    with pytest.raises(ValueError, match=r"error = -0\.1; allowed"):  # nor hidden by what is unknown
+        decide([math.nan, -0.1], 1.0)
+    with pytest.raises(ValueError, match=r"standard_error = -0\.1; allowed"):
+        decide([0.4, 0.5], 1.0, [math.nan, -0.1])
+    with pytest.raises(ValueError, match=r"k = -5\.0; allowed: ≥ 0"):
+        decide([0.1], 1.0, 0.1, k=[-5.0])
 
 
 def test_each_case_may_have_its_own_k():

@@ -1,8 +1,8 @@
 """The ledger: what is claimed, where, what theory predicts, what was measured, and the verdict.
 
 A margin is fixed before measuring; where one moved after a first look, its module says so. A measured error whose error bar
-straddles the margin is undecided, never rounded to a yes. Each experiment leaves its rows in verdict.json; `gather` makes one
-table of them all.
+straddles the margin is undecided, never rounded to a yes. Each experiment leaves its rows in verdict.json; `gather` reads them
+all, and `theory.table` makes tables of them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def decide(errors: npt.ArrayLike, margin: float, standard_errors: npt.ArrayLike 
     if not found.size:
         raise ValueError("no case to judge; allowed: one error or more; remedy: measure, or report undecided")
     bar, factor = (np.broadcast_to(np.asarray(v, dtype=np.float64), found.shape) for v in (standard_errors, k))
-    _check(float(np.min(found)), margin, float(np.min(bar)), "")
+    _check(_least(found), margin, _least(bar), "")
+    if (factor < 0).any():
+        raise ValueError(f"k = {_least(factor)}; allowed: ≥ 0, or NaN for none; remedy: 2, or student_k")
     with np.errstate(invalid="ignore"):  # ∞ − ∞ and 0·∞ are unknown, not wrong
         least, most = found - factor * bar, found + factor * bar
     failing = least > margin
@@ -110,6 +112,11 @@ def decide(errors: npt.ArrayLike, margin: float, standard_errors: npt.ArrayLike 
     else:
         verdict = Verdict.HOLDS if most[at] <= margin else Verdict.UNDECIDED
     return Decision(tuple(int(i) for i in at), float(found[at]), float(bar[at]), margin, verdict)
+
+
+def _least(values: npt.NDArray[np.float64]) -> float:
+    """The least number there is, NaN if there is none."""
+    return float(np.fmin.reduce(values, axis=None))
 
 
 def student_k(freedom: npt.ArrayLike, rows: int = 1) -> Any:

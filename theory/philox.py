@@ -206,7 +206,8 @@ class Ahead:
     """A source whose children 0 … total − 1 are drawn some at a time, as many as 16 MiB hold: the same numbers, sooner.
 
     For a walk with a network on a processor, where a draw just after a forward pass takes half as long again as one that
-    follows a draw. Children are asked for in turn; what is kept of them is dropped once another is asked for.
+    follows a draw; elsewhere there is nothing to gain. Children are asked for in turn; what is kept of them is dropped once
+    another is asked for.
     """
 
     stream: Noise

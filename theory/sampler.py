@@ -30,7 +30,8 @@ Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Flow:
     """A schedule and a denoiser (x, signal, noise) → posterior mean of the data, shape of x.
 
-    Walks of many blocks of states visit the same nodes, so a flow asks its schedule once for each single time.
+    Walks of many blocks of states visit the same nodes, so a flow asks its schedule once for each single time. A subclass may
+    answer `data` from what it keeps for each time; the rest is final.
     """
 
     schedule: Schedule
