@@ -409,7 +409,7 @@ def test_a_flow_of_nodes_is_the_flow(prediction, shared, guidance):
     generator = exact("spectral, data set" if shared else "spectral, per image")
     own = Ended(generator.schedule(Request(), 0, torch.arange(4) % 2))
     assert (own.noise(1.0).ndim == 0) == shared
-    times, network = grid(7), Exact(prediction, by_label=SHIFTS)
+    times, network = grid(11), Exact(prediction, by_label=SHIFTS)
     made = denoiser(network, start=9.0, end=-9.0, guidance=guidance)
     schedule = AtNodes.of(own, times, torch.float64)
     flow, rows = NodeFlow.of(schedule, made, X), set()
@@ -436,7 +436,7 @@ def test_a_prediction_of_another_shape_is_refused():
 
 
 def test_a_walk_draws_each_step_s_noise_once_and_nothing_in_vain(monkeypatch):
-    """N steps, the last without noise: the start, the labels, and N − 1 draws. BITE: `steps` or `steps − 2` drawn ahead."""
+    """N steps, the last without noise: the start, the labels, and N − 1 draws. BITE: `steps` drawn ahead."""
     drawn, draw = [], DeviceStream.normal
 
     def counted(stream, count, shape, start=0):
