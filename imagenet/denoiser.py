@@ -82,11 +82,6 @@ class Level(NamedTuple):
     guided: int
 
 
-def _widened(value: Tensor, x: Tensor) -> Tensor:
-    """Numbers (…, batch) with as many axes behind as the states x have: (…, batch, 1, …)."""
-    return value.reshape(value.shape + (1,) * (x.ndim - 1))
-
-
 @dataclass(frozen=True, eq=False)
 class NetworkDenoiser:
     """E[data | x] of a batch of images by a network; called with (x, signal, noise) as a law's `denoise`.
@@ -128,10 +123,13 @@ class NetworkDenoiser:
         if self.prediction == "data":  # from the other two comes z itself at noise = 0
             of_z, of_prediction = torch.where(noise == 0, one, of_z), torch.where(noise == 0, zero, of_prediction)
         told = torch.clamp(log_snr, min=end, max=start).to(self.inputs)
-        norm, of_z, of_prediction = (_widened(v.to(x.dtype), x) for v in (torch.hypot(signal, noise), of_z, of_prediction))
         inside = self.guidance.inside(log_snr)
         guided = inside.sum(-1).tolist() if self.guidance.weight != 1 else [0] * len(inside)  # tolist waits for a device
-        per_node = zip(*(values.unbind() for values in (norm, of_z, of_prediction, told, inside)), guided, strict=True)
+        factors = (
+            [against(at_node, x) for at_node in value.to(x.dtype)]
+            for value in (torch.hypot(signal, noise), of_z, of_prediction)
+        )
+        per_node = zip(*factors, told, inside, guided, strict=True)
         return tuple(Level(*level) for level in per_node)
 
     @torch.no_grad()

@@ -126,7 +126,7 @@ def command(
         generator = load_generator(checkpoint, ema=ema, device=place, autocast=autocast, compiled=compiled, graphs=graphs)
         trained_on = generator.trained_on
         generator.check(request)
-        _same_data(generator, trained_on, pictures, data, other_data)
+        _same_data(generator, pictures, data, other_data)
         source = Source(generator, request)
         evaluate.check(source, settings)
         chosen = seen_by(extractors, pictures, place, cache or folder)
@@ -164,7 +164,7 @@ def _of_other_data(trained_on: str, pictures: Pictures, data: Path) -> str:
     return f"\nOther data: what is called training images here are those of {data} ({prints}), not the network's own.\n"
 
 
-def _same_data(generator: Generator, trained_on: str, pictures: Pictures, data: Path, other_data: bool) -> None:
+def _same_data(generator: Generator, pictures: Pictures, data: Path, other_data: bool) -> None:
     """Before the reference is made, which may take long."""
     mine = (generator.knowledge.size, tuple(generator.knowledge.class_names))
     if mine != (pictures.size, pictures.class_names):
@@ -172,6 +172,7 @@ def _same_data(generator: Generator, trained_on: str, pictures: Pictures, data: 
             f"the network draws {mine[0]} px of {len(mine[1])} classes, {data} has {pictures.size} px of "
             f"{len(pictures.class_names)} classes; allowed: the data set it was trained on; remedy: give that pack"
         )
+    trained_on = generator.trained_on
     if trained_on != pictures.fingerprint and not other_data:
         raise ValueError(
             f"the network was trained on data of fingerprint {trained_on[:16]}, that of {data} is {pictures.fingerprint[:16]}; "
